@@ -1,0 +1,333 @@
+//! The readiness driver: an operation is tried first, and only what would block waits for the kernel's word.
+//!
+//! Edge-triggered, both directions registered once, at the first wait: a connection costs one registration in its life and an echo costs
+//! three system calls, of which the wait is shared. Level-triggered with re-registration was rejected (a system call for every change of
+//! interest), one-shot too. What edges demand is kept here: a direction counts as ready until a try would block,
+//! or gave less than there was room for (then the next arrival makes a new edge), except after a hang-up, which makes no second one.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod epoll;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use epoll as sys;
+
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+mod kqueue;
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+use kqueue as sys;
+
+pub(crate) use sys::Notifier;
+
+use super::chunk::{Chunk, ChunkPool};
+use super::socket::Direction;
+use super::socket_table::{Armed, OpId, Orphans, SocketKey, SocketTable};
+use super::{Cause, Role, Waiter};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the kernel said of one descriptor.
+struct Event {
+    token: u64,
+    readable: bool,
+    writable: bool,
+    hung_up: bool,
+}
+
+/// The notifier's token; no socket has it, as there are fewer sockets than 2^32 - 1.
+const NOTIFIER: u64 = u64::MAX;
+
+pub(crate) struct PollDriver {
+    selector: sys::Selector,
+    sockets: SocketTable,
+    chunks: ChunkPool,
+    notifier: &'static Notifier,
+}
+
+impl PollDriver {
+    pub(super) fn new(notifier: &'static Notifier, first_generation: u64) -> io::Result<PollDriver> {
+        let selector = sys::Selector::new()?;
+        selector.add(notifier.as_fd(), NOTIFIER)?;
+        Ok(PollDriver { selector, sockets: SocketTable::new(first_generation), chunks: ChunkPool::default(), notifier })
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        self.sockets.next_generation()
+    }
+
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(super) fn attach(&mut self, role: Role) -> io::Result<SocketKey> {
+        Ok(self.sockets.insert(role))
+    }
+
+    pub(super) fn detach(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> Orphans {
+        let Some((orphans, was_watched)) = self.sockets.remove(key) else { return [None; 2] };
+        if was_watched {
+            self.selector.remove(fd);
+        }
+        orphans
+    }
+
+    pub(super) fn forget(&mut self, key: SocketKey) -> Orphans {
+        self.sockets.remove(key).map_or([None; 2], |(orphans, _)| orphans)
+    }
+
+    pub(super) fn close(&mut self, key: SocketKey, fd: OwnedFd) -> Orphans {
+        // Closing alone would end the registration only if nobody holds a duplicate of the descriptor.
+        self.detach(key, fd.as_fd())
+    }
+
+    pub(super) fn accept(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+        let entry = self.sockets.get(key)?;
+        if !entry.ready_recv {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        loop {
+            match sys::accept(fd) {
+                Ok((stream, Some(peer))) => return Ok((stream, peer)),
+                // A peer without an address has gone again (macOS), or gave up while it stood in the backlog.
+                Ok((_, None)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    entry.ready_recv = false;
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, key: SocketKey, fd: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
+        let entry = self.sockets.get(key)?;
+        match rustix::net::connect(fd, &to) {
+            Ok(()) => {
+                entry.role = Role::Stream;
+                (entry.ready_recv, entry.ready_send) = (true, true);
+                Ok(())
+            }
+            Err(Errno::INPROGRESS | Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn connect_result(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = self.sockets.get(key)?;
+        if !entry.ready_send {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if let Err(errno) = rustix::net::sockopt::socket_error(fd)? {
+            return Err(errno.into());
+        }
+        // A spurious wake: neither failed nor connected.
+        if matches!(rustix::net::getpeername(fd), Err(Errno::NOTCONN)) {
+            entry.ready_send = false;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        entry.role = Role::Stream;
+        entry.ready_recv = true;
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(
+        &mut self,
+        key: SocketKey,
+        room: usize,
+        try_it: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let entry = self.sockets.get(key)?;
+        if let Some(known) = entry.state.before_recv(room) {
+            return known;
+        }
+        if !entry.ready_recv {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let answer = until_uninterrupted(try_it);
+        match &answer {
+            Ok(n) if *n == room || *n == 0 || entry.has_hung_up => {}
+            Ok(_) | Err(Errno::WOULDBLOCK) => entry.ready_recv = false,
+            Err(_) => {}
+        }
+        entry.state.after_recv(answer.map_err(io::Error::from))
+    }
+
+    pub(super) fn recv(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+        self.receive(key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RecvFlags::empty())?.0))
+    }
+
+    pub(super) fn recv_vectored(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        into: &mut [IoSliceMut<'_>],
+    ) -> io::Result<usize> {
+        let room = into.iter().map(|slice| slice.len()).sum();
+        // The kernel takes no more slices in one call; the rest waits for the next.
+        let most = into.len().min(1024);
+        self.receive(key, room, || rustix::io::readv(fd, &mut into[..most]))
+    }
+
+    pub(super) fn peek(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+        let entry = self.sockets.get(key)?;
+        if let Some(known) = entry.state.before_recv(into.len()) {
+            return known;
+        }
+        if !entry.ready_recv {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let answer = until_uninterrupted(|| Ok(rustix::net::recv(fd, &mut *into, RecvFlags::PEEK)?.0));
+        match answer {
+            // A look takes nothing, so it ends nothing either: the end of the stream is still to be read.
+            Ok(n) => Ok(n),
+            Err(errno) => {
+                entry.ready_recv = errno != Errno::WOULDBLOCK;
+                entry.state.after_recv(Err(errno.into()))
+            }
+        }
+    }
+
+    pub(super) fn recv_chunk(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<Option<Chunk>> {
+        let pool = self.chunks.clone();
+        pool.fill(|into| self.recv(key, fd, into))
+    }
+
+    #[inline]
+    fn transmit(
+        &mut self,
+        key: SocketKey,
+        bytes: usize,
+        try_it: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let entry = self.sockets.get(key)?;
+        if let Some(known) = entry.state.before_send(bytes) {
+            return known;
+        }
+        if !entry.ready_send {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let answer = until_uninterrupted(try_it);
+        match &answer {
+            Ok(n) if *n == bytes || entry.has_hung_up => {}
+            Ok(_) | Err(Errno::WOULDBLOCK) => entry.ready_send = false,
+            Err(_) => {}
+        }
+        entry.state.after_send(answer.map_err(io::Error::from))
+    }
+
+    pub(super) fn send(&mut self, key: SocketKey, fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
+        self.transmit(key, from.len(), || rustix::net::send(fd, from, SEND))
+    }
+
+    pub(super) fn send_vectored(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        from: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let from = &from[..from.len().min(1024)];
+        let bytes = from.iter().map(|slice| slice.len()).sum();
+        self.transmit(key, bytes, || {
+            rustix::net::sendmsg(fd, from, &mut rustix::net::SendAncillaryBuffer::default(), SEND)
+        })
+    }
+
+    pub(super) fn flush(&mut self, key: SocketKey) -> io::Result<()> {
+        // Whatever `send` accepted is the kernel's already.
+        self.sockets.get(key)?.state.flush()
+    }
+
+    pub(super) fn shutdown(&mut self, key: SocketKey, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+        let entry = self.sockets.get(key)?;
+        let rustix_how = match how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        let sent = if matches!(how, Shutdown::Read) { None } else { entry.state.before_shutdown_send() };
+        match sent {
+            Some(known) if matches!(how, Shutdown::Write) => return known,
+            _ => {}
+        }
+        // The kernel reports a shutdown of its own doing as an edge, but a waiter here must not depend on that.
+        (entry.ready_recv, entry.ready_send) = (true, true);
+        match rustix::net::shutdown(fd, rustix_how) {
+            // No connection is left to be shut down: that is what was asked for.
+            Ok(()) | Err(Errno::NOTCONN) => sent.unwrap_or(Ok(())),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub(super) fn is_ready(&mut self, key: SocketKey, fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        self.sockets.get(key)?;
+        let flags = match direction {
+            Direction::Recv => PollFlags::IN | PollFlags::PRI,
+            Direction::Send => PollFlags::OUT,
+        };
+        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        until_uninterrupted(|| poll(&mut fds, Some(&Timespec::default())))?;
+        Ok(!fds[0].revents().is_empty())
+    }
+
+    #[inline]
+    pub(super) fn check_turn(&self, key: SocketKey, direction: Direction, op: Option<OpId>) -> Result<(), Armed> {
+        self.sockets.check_turn(key, direction, op)
+    }
+
+    pub(super) fn arm(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+        op: Option<OpId>,
+        waiter: Waiter,
+    ) -> io::Result<(OpId, Option<Waiter>)> {
+        let entry = self.sockets.get(key)?;
+        if !entry.is_watched {
+            self.selector.add(fd, key.token())?;
+            entry.is_watched = true;
+        }
+        self.sockets.arm(key, direction, op, waiter)
+    }
+
+    pub(super) fn finish(&mut self, key: SocketKey, direction: Direction, op: OpId) -> Option<Waiter> {
+        self.sockets.finish(key, direction, op)
+    }
+
+    pub(super) fn park(&mut self, timeout_ns: Option<u64>, woken: &mut Vec<(Waiter, Cause)>) -> io::Result<()> {
+        let (sockets, notifier) = (&mut self.sockets, self.notifier);
+        self.selector.wait(timeout_ns, |event| {
+            if event.token == NOTIFIER {
+                return notifier.drain();
+            }
+            let Some(entry) = sockets.by_token(event.token) else { return };
+            entry.has_hung_up |= event.hung_up;
+            if event.readable {
+                entry.mark_ready(Direction::Recv, woken);
+            }
+            if event.writable {
+                entry.mark_ready(Direction::Send, woken);
+            }
+        })
+    }
+}
+
+/// A peer that is gone must come back as an error, not as a signal that ends the process.
+#[cfg(not(target_os = "macos"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+/// macOS has no such flag: sockets get `SO_NOSIGPIPE` when they are made.
+#[cfg(target_os = "macos")]
+const SEND: SendFlags = SendFlags::empty();
+
+#[inline]
+fn until_uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            answer => return answer,
+        }
+    }
+}
