@@ -1,0 +1,108 @@
+//! Why awaiting a task gave no value.
+
+use super::raw::{Panic, message_of};
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+
+/// Why a [`JoinHandle`](crate::JoinHandle) has no value to give.
+///
+/// One pointer wide, so that a task whose output is `()` does not grow by it.
+pub struct JoinError(Box<Kind>);
+
+enum Kind {
+    Cancelled,
+    // The payload is Send but not Sync; the lock makes the error Sync, as errors are expected to be.
+    Panicked(Mutex<Panic>),
+    WrongLoop,
+    LoopEnded,
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> JoinError {
+        JoinError(Box::new(Kind::Cancelled))
+    }
+
+    pub(crate) fn panicked(panic: Panic) -> JoinError {
+        JoinError(Box::new(Kind::Panicked(Mutex::new(panic))))
+    }
+
+    pub(crate) fn wrong_loop() -> JoinError {
+        JoinError(Box::new(Kind::WrongLoop))
+    }
+
+    pub(crate) fn loop_ended() -> JoinError {
+        JoinError(Box::new(Kind::LoopEnded))
+    }
+
+    /// True if the task was aborted, or spawned on a loop that was already ending.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.0, Kind::Cancelled)
+    }
+
+    /// True if the task's future, or a destructor in it, panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(*self.0, Kind::Panicked(_))
+    }
+
+    /// True if the handle was awaited on another loop than the task's, or after the task's loop had ended.
+    pub fn is_wrong_loop(&self) -> bool {
+        matches!(*self.0, Kind::WrongLoop | Kind::LoopEnded)
+    }
+
+    /// The value the task panicked with, to look at or to pass on with [`std::panic::resume_unwind`].
+    ///
+    /// # Errors
+    /// Gives the error back if it was not a panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn std::any::Any + Send + 'static>, JoinError> {
+        match *self.0 {
+            Kind::Panicked(panic) => Ok(panic.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            kind => Err(JoinError(Box::new(kind))),
+        }
+    }
+
+    /// The value the task panicked with.
+    ///
+    /// # Panics
+    /// If the task did not panic: ask [`is_panic`](Self::is_panic) first, or use [`try_into_panic`](Self::try_into_panic).
+    pub fn into_panic(self) -> Box<dyn std::any::Any + Send + 'static> {
+        match self.try_into_panic() {
+            Ok(panic) => panic,
+            Err(error) => panic!("JoinError::into_panic: the task did not panic: {error}"),
+        }
+    }
+
+    pub(crate) fn into_panic_payload(self) -> Option<Panic> {
+        self.try_into_panic().ok()
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Cancelled => f.write_str("the task was cancelled"),
+            Kind::Panicked(panic) => {
+                let panic = panic.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                write!(f, "the task panicked: {}", message_of(&**panic))
+            }
+            Kind::WrongLoop => f.write_str(
+                "the task lives on another event loop: await it there, or spawn it with LoopHandle::spawn, whose handle can be awaited anywhere",
+            ),
+            Kind::LoopEnded => f.write_str("the task's event loop has ended, and the task with it"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}

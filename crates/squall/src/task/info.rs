@@ -1,0 +1,103 @@
+//! What can be told of a task: for messages, reports and trees.
+
+use super::context::WaitingOn;
+use std::fmt;
+use std::panic::Location;
+
+/// A task's number, counted from 1 in each run of a loop, in the order of spawning. It says the same in every run of a
+/// deterministic program, which a handle or an address would not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub(crate) u64);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskId({})", self.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TaskInfo {
+    pub(crate) id: u64,
+    pub(crate) name: Option<String>,
+    pub(crate) parent: u64,
+    pub(crate) spawned_at: Option<&'static Location<'static>>,
+    pub(crate) is_ready: bool,
+    pub(crate) is_running: bool,
+    pub(crate) waiting_on: WaitingOn,
+    pub(crate) awaited: Option<u64>,
+    pub(crate) waits_at: Option<&'static Location<'static>>,
+}
+
+/// `task 3 "accept" (spawned at src/main.rs:9:5)`
+pub(crate) struct Who<'a> {
+    pub(crate) id: u64,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) spawned_at: Option<&'static Location<'static>>,
+}
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.id)?;
+        if let Some(name) = self.name {
+            write!(f, " {name:?}")?;
+        }
+        match self.spawned_at {
+            Some(place) => write!(f, " (spawned at {place})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Who { id: self.id, name: self.name.as_deref(), spawned_at: self.spawned_at }.fmt(f)
+    }
+}
+
+impl TaskInfo {
+    /// `is ready`, `waits for a timer at src/main.rs:12:3`…
+    pub(crate) fn state(&self) -> String {
+        if self.is_running {
+            return "is running".into();
+        }
+        if self.is_ready {
+            return "is ready".into();
+        }
+        let mut text = format!("waits for {}", self.waiting_on.describe());
+        if let Some(id) = self.awaited {
+            text += &format!(" {id}");
+        }
+        if let Some(place) = self.waits_at {
+            text += &format!(" at {place}");
+        }
+        text
+    }
+}
+
+/// The tasks as a tree, each below the one that spawned it, one line a task.
+pub(crate) fn draw(tasks: &[TaskInfo]) -> String {
+    fn branch(tasks: &[TaskInfo], parent: Option<u64>, indent: &str, out: &mut String) {
+        let known = |id: u64| tasks.iter().any(|task| task.id == id);
+        let children: Vec<_> = tasks
+            .iter()
+            .filter(|task| match parent {
+                Some(parent) => task.parent == parent,
+                None => !known(task.parent),
+            })
+            .collect();
+        for (i, task) in children.iter().enumerate() {
+            let last = i + 1 == children.len();
+            *out += &format!("{indent}{}{task} {}\n", if last { "└── " } else { "├── " }, task.state());
+            branch(tasks, Some(task.id), &format!("{indent}{}", if last { "    " } else { "│   " }), out);
+        }
+    }
+    let mut out = String::new();
+    branch(tasks, None, "", &mut out);
+    out
+}

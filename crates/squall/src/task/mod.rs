@@ -1,0 +1,36 @@
+//! Tasks: slots, wakers, the inbox, a task's one allocation, and what a task knows of itself. Level 2.
+//!
+//! Read `slot.rs` first: the ownership states and what may happen in each.
+
+/// The atomics of `inbox.rs`; the loom tests include that file with loom's instead.
+mod atomics {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+}
+mod context;
+mod error;
+mod foreign;
+mod handle;
+mod inbox;
+mod info;
+mod join;
+mod message;
+mod raw;
+mod ready;
+mod registry;
+mod slot;
+mod table;
+mod wait_list;
+mod waker;
+
+pub(crate) use context::{Enter, WaitingOn, current, note_waiting, note_waiting_for, poll_proceed};
+pub use error::JoinError;
+pub use info::TaskId;
+pub(crate) use handle::Handle;
+pub(crate) use info::{TaskInfo, draw};
+pub use join::JoinHandle;
+pub(crate) use join::abort_anywhere;
+pub(crate) use message::{Envelope, Message};
+pub(crate) use raw::{drop_quietly, message_of, report_panic};
+pub(crate) use registry::{LoopCell, cell_of};
+pub(crate) use table::{NewTask, Standing, Tasks, drop_foreign, wake_quietly};
+pub(crate) use wait_list::*;

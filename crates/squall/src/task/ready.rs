@@ -1,0 +1,95 @@
+//! The ready queue: a ring of slot numbers, first in, first out.
+//!
+//! A slot stands in it at most once (its `SCHEDULED` flag says so), so a ring as long as the slot table never overflows: a wake writes
+//! one word, checks no capacity and allocates nothing. It grows when the table grows. Links through the slots
+//! were rejected: with 100,000 ready tasks the next slot's address would be known only after a cache miss,
+//! and a seeded order could not pick from the middle.
+
+use std::cell::{Cell, UnsafeCell};
+
+/// # Invariant
+/// `ring.len()` is a power of two and `tail - head <= ring.len()`. No reference into `ring` outlives a method, and no
+/// method calls anything that could come back here.
+pub(crate) struct ReadyQueue {
+    ring: UnsafeCell<Box<[u32]>>,
+    head: Cell<u32>,
+    tail: Cell<u32>,
+}
+
+impl ReadyQueue {
+    pub(crate) fn new() -> ReadyQueue {
+        ReadyQueue { ring: UnsafeCell::new(vec![0; 64].into()), head: Cell::new(0), tail: Cell::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.tail.get().wrapping_sub(self.head.get())
+    }
+
+    /// Makes room for `slots` entries in all.
+    pub(crate) fn reserve(&self, slots: u32) {
+        // SAFETY: by the invariant nobody else holds a reference into the ring.
+        let ring = unsafe { &mut *self.ring.get() };
+        if ring.len() >= slots as usize {
+            return;
+        }
+        let mut wider = vec![0; (slots as usize).next_power_of_two()].into_boxed_slice();
+        let (head, len) = (self.head.get(), self.len());
+        for i in 0..len {
+            wider[i as usize] = ring[head.wrapping_add(i) as usize & (ring.len() - 1)];
+        }
+        self.head.set(0);
+        self.tail.set(len);
+        *ring = wider;
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, slot: u32) {
+        // SAFETY: as in `reserve`.
+        let ring = unsafe { &mut *self.ring.get() };
+        debug_assert!((self.len() as usize) < ring.len(), "a slot stands in the queue twice");
+        let tail = self.tail.get();
+        let mask = ring.len() - 1;
+        ring[tail as usize & mask] = slot;
+        self.tail.set(tail.wrapping_add(1));
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<u32> {
+        let head = self.head.get();
+        if head == self.tail.get() {
+            return None;
+        }
+        self.head.set(head.wrapping_add(1));
+        // SAFETY: as in `reserve`.
+        let ring = unsafe { &*self.ring.get() };
+        Some(ring[head as usize & (ring.len() - 1)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_first_in_first_out_across_growth_and_wrap() {
+        let queue = ReadyQueue::new();
+        let (mut pushed, mut popped) = (0, 0);
+        for round in 0..200 {
+            queue.reserve(64 + round);
+            while queue.len() < 60 + round {
+                queue.push(pushed);
+                pushed += 1;
+            }
+            for _ in 0..37 {
+                assert_eq!(queue.pop(), Some(popped));
+                popped += 1;
+            }
+        }
+        while let Some(slot) = queue.pop() {
+            assert_eq!(slot, popped);
+            popped += 1;
+        }
+        assert_eq!((pushed, queue.len()), (popped, 0));
+    }
+}

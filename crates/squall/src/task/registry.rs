@@ -1,0 +1,293 @@
+//! The static registry of loops: cells that are made once, leased by one loop after another, and never freed.
+//!
+//! A waker may be used long after its loop has ended, from any thread, so all that a wake touches must be immortal: the
+//! cell, its pages of slots, its inbox and its notifier descriptor (closing a descriptor that another thread is about to
+//! write to is how a wake ends up in somebody's file). Reference-counted loops were rejected: every waker would have to count.
+//!
+//! Cells are handed out last released first, from a lock-free stack (a lock could be held by another thread at the
+//! moment of a `fork`, and the child could never lease again). Thousands of loops, one after another, use one cell.
+
+use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use super::handle::{Handle, MAX_LOOPS, MAX_SLOTS};
+use super::inbox::{MessageStack, Sleep, WakeStack};
+use super::message::Envelope;
+use super::slot::{Cold, Slot};
+use crate::driver::Notifier;
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+const FIRST_PAGE: u32 = 64;
+const PAGES: usize = 17;
+
+/// What outlives a loop.
+///
+/// # Invariant
+/// Reached through `&'static` for ever. `pages[k]` is null or an array of `64 << k` slots that is never unmapped; likewise
+/// `cold[k]`. Cells inside slots, and all of `cold`, belong to the thread whose loop holds the lease.
+pub(crate) struct LoopCell {
+    pub(crate) index: u32,
+    next_free: AtomicU32,
+    /// Odd while leased; every lease has its own number.
+    lease: AtomicU64,
+    fork: AtomicU32,
+    pages: [AtomicPtr<Slot>; PAGES],
+    cold: [AtomicPtr<Cold>; PAGES],
+    pub(crate) wakes: WakeStack,
+    pub(crate) messages: MessageStack<Envelope>,
+    pub(crate) sleep: Sleep,
+    notifier: AtomicPtr<Notifier>,
+    notifier_fork: AtomicU32,
+    /// Where the next lease's sockets and timers start counting their generations. Only the lease holder looks.
+    pub(crate) next_generation: AtomicU64,
+    /// Set by a loop that sleeps without a descriptor (the null driver).
+    pub(crate) uses_bell: AtomicBool,
+    bell: Mutex<bool>,
+    rung: Condvar,
+}
+
+static CELLS: [AtomicPtr<LoopCell>; MAX_LOOPS as usize] =
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_LOOPS as usize];
+/// Cells ever made.
+static MADE: AtomicU32 = AtomicU32::new(0);
+/// The stack of free cells: a change counter (against ABA) over a cell's index + 1.
+static FREE: AtomicU64 = AtomicU64::new(0);
+/// Counts the forks behind this process; a lease of an older count belongs to the parent.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+fn watch_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler is a plain function that adds to an atomic, which is async-signal-safe. If registering fails for
+        // want of memory, forks go unnoticed, as they would without it.
+        #[cfg(not(miri))]
+        unsafe {
+            libc::pthread_atfork(None, None, Some(in_child));
+        }
+        #[cfg(miri)]
+        let _ = in_child;
+    });
+}
+
+/// Leases a cell: the last one released, else a new one.
+pub(crate) fn lease() -> io::Result<&'static LoopCell> {
+    watch_forks();
+    let cell = match pop_free() {
+        Some(cell) => cell,
+        None => make()?,
+    };
+    cell.fork.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
+    cell.messages.open();
+    cell.lease.fetch_add(1, Ordering::AcqRel);
+    Ok(cell)
+}
+
+fn pop_free() -> Option<&'static LoopCell> {
+    let mut top = FREE.load(Ordering::Acquire);
+    loop {
+        let cell = cell_of(top as u32)?;
+        let next = u64::from(cell.next_free.load(Ordering::Relaxed));
+        let changed = (top >> 32).wrapping_add(1) << 32 | next;
+        match FREE.compare_exchange_weak(top, changed, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(cell),
+            Err(now) => top = now,
+        }
+    }
+}
+
+fn make() -> io::Result<&'static LoopCell> {
+    let mut made = MADE.load(Ordering::Relaxed);
+    loop {
+        if made == MAX_LOOPS {
+            return Err(io::Error::other(format!(
+                "{MAX_LOOPS} event loops exist in this process already, the most that wakers can name: end some first"
+            )));
+        }
+        match MADE.compare_exchange_weak(made, made + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => made = now,
+        }
+    }
+    let cell = Box::leak(Box::new(LoopCell {
+        index: made,
+        next_free: AtomicU32::new(0),
+        lease: AtomicU64::new(0),
+        fork: AtomicU32::new(0),
+        pages: [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES],
+        cold: [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES],
+        wakes: WakeStack::new(),
+        messages: MessageStack::new_closed(),
+        sleep: Sleep::new(),
+        notifier: AtomicPtr::new(std::ptr::null_mut()),
+        notifier_fork: AtomicU32::new(0),
+        next_generation: AtomicU64::new(1),
+        uses_bell: AtomicBool::new(false),
+        bell: Mutex::new(false),
+        rung: Condvar::new(),
+    }));
+    CELLS[made as usize].store(cell, Ordering::Release);
+    Ok(cell)
+}
+
+/// The cell of a home number (index + 1); `None` for 0 and for homes that were never made.
+pub(crate) fn cell_of(home: u32) -> Option<&'static LoopCell> {
+    let cell = CELLS.get(home.wrapping_sub(1) as usize)?.load(Ordering::Acquire);
+    // SAFETY: a non-null entry is a leaked box.
+    unsafe { cell.as_ref() }
+}
+
+/// A wake from another thread, or from this one while another loop is current.
+pub(crate) fn wake_from_afar(handle: Handle) {
+    let Some(cell) = cell_of(handle.home()) else { return };
+    let Some(slot) = cell.slot(handle.slot()) else { return };
+    // A stale number stops here. One that goes stale after this look wakes a later task for nothing, which is legal.
+    if slot.generation() == handle.generation() && cell.wakes.push(handle.slot(), slot.link()) {
+        cell.notify_if_asleep();
+    }
+}
+
+impl LoopCell {
+    pub(crate) fn home(&self) -> u32 {
+        self.index + 1
+    }
+
+    pub(crate) fn current_lease(&self) -> u64 {
+        self.lease.load(Ordering::Acquire)
+    }
+
+    /// True if the process forked after the lease began: it is the parent's loop.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.fork.load(Ordering::Relaxed) != FORKS.load(Ordering::Relaxed)
+    }
+
+    /// Ends the lease: messages are refused from here on, and given back here for the caller to drop.
+    pub(crate) fn end_lease(&self) -> Vec<Envelope> {
+        self.lease.fetch_add(1, Ordering::AcqRel);
+        self.messages.close()
+    }
+
+    /// Puts the cell back for the next loop. A cell that a `fork` brought along mid-lease is left alone for ever.
+    pub(crate) fn release(&'static self) {
+        self.wakes.take(|slot| self.slot_at(slot).link(), |_| ());
+        if self.is_inherited() {
+            return;
+        }
+        let mut top = FREE.load(Ordering::Relaxed);
+        loop {
+            self.next_free.store(top as u32, Ordering::Relaxed);
+            let changed = (top >> 32).wrapping_add(1) << 32 | u64::from(self.home());
+            match FREE.compare_exchange_weak(top, changed, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => top = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn page_of(slot: u32) -> (usize, usize) {
+        let page = ((slot + FIRST_PAGE) / FIRST_PAGE).ilog2();
+        (page as usize, (slot + FIRST_PAGE - (FIRST_PAGE << page)) as usize)
+    }
+
+    /// The slot of that number, if its page exists.
+    #[inline]
+    pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
+        let (page, offset) = Self::page_of(slot);
+        let first = self.pages.get(page)?.load(Ordering::Acquire);
+        if first.is_null() {
+            return None;
+        }
+        // SAFETY: the page has `64 << page` slots, `offset` is below that, and pages are never unmapped.
+        Some(unsafe { &*first.add(offset) })
+    }
+
+    /// The slot of a number that was handed out.
+    #[inline]
+    pub(crate) fn slot_at(&self, slot: u32) -> &Slot {
+        self.slot(slot).expect("a slot number comes from the table")
+    }
+
+    /// The cold half of a slot. Only for the lease holder.
+    #[inline]
+    pub(crate) fn cold_at(&self, slot: u32) -> &Cold {
+        let (page, offset) = Self::page_of(slot);
+        let first = self.cold[page].load(Ordering::Relaxed);
+        assert!(!first.is_null(), "a slot number comes from the table");
+        // SAFETY: as in `slot`.
+        unsafe { &*first.add(offset) }
+    }
+
+    /// Makes sure that a slot of that number exists; gives the number of slots that exist. Only for the lease holder.
+    pub(crate) fn ensure_slot(&self, slot: u32) -> Option<u32> {
+        if slot >= MAX_SLOTS {
+            return None;
+        }
+        let (page, _) = Self::page_of(slot);
+        if self.pages[page].load(Ordering::Relaxed).is_null() {
+            let slots = (FIRST_PAGE << page) as usize;
+            self.cold[page].store(zeroed_array::<Cold>(slots), Ordering::Relaxed);
+            self.pages[page].store(zeroed_array::<Slot>(slots), Ordering::Release);
+        }
+        Some(((FIRST_PAGE << (page + 1)) - FIRST_PAGE).min(MAX_SLOTS))
+    }
+
+    /// The notifier, made at the first use (and anew in a forked child, which must not ring its parent's).
+    pub(crate) fn notifier(&self) -> io::Result<&'static Notifier> {
+        let forks = FORKS.load(Ordering::Relaxed);
+        let mut notifier = self.notifier.load(Ordering::Acquire);
+        if notifier.is_null() || self.notifier_fork.load(Ordering::Relaxed) != forks {
+            notifier = Box::into_raw(Box::new(Notifier::new()?));
+            self.notifier_fork.store(forks, Ordering::Relaxed);
+            self.notifier.store(notifier, Ordering::Release);
+        }
+        // SAFETY: leaked on purpose: other threads may hold it at any time.
+        Ok(unsafe { &*notifier })
+    }
+
+    pub(crate) fn notify_if_asleep(&self) {
+        if !self.sleep.must_notify() {
+            return;
+        }
+        if self.uses_bell.load(Ordering::Relaxed) {
+            *self.bell() = true;
+            self.rung.notify_one();
+            return;
+        }
+        // SAFETY: as in `notifier`.
+        if let Some(notifier) = unsafe { self.notifier.load(Ordering::Acquire).as_ref() } {
+            notifier.notify();
+        }
+    }
+
+    /// Sleeps without a descriptor, for a loop on the null driver. True if somebody rang.
+    pub(crate) fn sleep_on_bell(&self, at_most: Option<Duration>) -> bool {
+        let bell = self.bell();
+        let wait = |rung: &mut bool| !*rung;
+        let mut bell = match at_most {
+            None => self.rung.wait_while(bell, wait).unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => self.rung.wait_timeout_while(bell, limit, wait).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        std::mem::take(&mut *bell)
+    }
+
+    fn bell(&self) -> MutexGuard<'_, bool> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A leaked array of `len` all-zero `T`s; memory that is never touched costs nothing.
+fn zeroed_array<T>(len: usize) -> *mut T {
+    let layout = Layout::array::<T>(len).expect("a page of slots fits the address space");
+    // SAFETY: the layout is not empty. All-zero bytes are a valid Slot and a valid Cold (said at those types).
+    let memory = unsafe { alloc_zeroed(layout) };
+    if memory.is_null() {
+        handle_alloc_error(layout);
+    }
+    memory.cast()
+}

@@ -1,0 +1,199 @@
+//! A task's entry in its loop's table: 32 bytes that are touched at every wake and every poll, and a cold half that is
+//! written at spawn and read when somebody asks.
+//!
+//! Slots live in pages that are never unmapped while the process lives, so a waker may be used after its
+//! task, its loop and its thread have ended. One big reserved mapping was rejected: strict overcommit and small containers
+//! refuse it; doubling pages cost one `lzcnt` per lookup. Pages of a past peak are kept for the next loop
+//! that leases the same cell: 72 bytes for every task of the largest number that ever lived there at once.
+//!
+//! # Ownership states
+//!
+//! ```text
+//!            spawn                 popped from the ready queue
+//!   FREE ───────────▶ IDLE ◀──────────────────────────────▶ RUNNING
+//!    ▲                 │            returned Pending            │
+//!    │                 │ abort, teardown          returned Ready, panicked,
+//!    │                 ▼                          abort asked while running
+//!    │   output ◀── DROPPING ◀──────────────────────────────────┘
+//!    │  is taken       │  generation is odd from here: wakes of the task go stale
+//!    │  or dropped     ▼  before its future is dropped
+//!    └─────────────── DONE  (only while a JoinHandle stands; else straight to FREE)
+//! ```
+//!
+//! | while it is | abort | wake | spawn | JoinHandle dropped |
+//! |---|---|---|---|---|
+//! | IDLE | drops the future now | queues it, once | – | detaches |
+//! | RUNNING (from its own poll) | noted, done when the poll returns | queues it for the next turn | new task, next turn | detaches |
+//! | DROPPING (from its destructor) | nothing left to do | stale | new task; on a closing loop the future is dropped, the handle has ended | detaches; the output is dropped after |
+//! | DONE | nothing | stale | – | the output is dropped, the slot freed |
+//! | FREE | stale | stale (at worst a spurious poll of a later task) | – | – |
+//! | any, from another thread | a message to the loop | the inbox, once per slot | a message | a message |
+
+use super::atomics::{AtomicBool, AtomicU32, Ordering};
+use super::context::WaitingOn;
+use super::handle::LAST_GENERATION;
+use super::inbox::WakeLink;
+use super::raw::Header;
+use std::cell::Cell;
+use std::panic::Location;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Free = 0,
+    Idle = 1,
+    Running = 2,
+    Dropping = 3,
+    Done = 4,
+}
+
+const PHASE: u8 = 0b0000_0111;
+/// Stands in the ready queue. Set by the first wake, cleared when the slot is popped.
+pub(crate) const SCHEDULED: u8 = 0b0000_1000;
+/// `abort` came while the task was on the call stack.
+pub(crate) const ABORTED: u8 = 0b0001_0000;
+/// A `JoinHandle` stands.
+pub(crate) const JOINED: u8 = 0b0010_0000;
+
+/// The hot half.
+///
+/// # Invariant
+/// The cells are touched only by the thread whose loop holds the lease of the page's registry cell. `generation`
+/// and the two `wake_` fields may be touched by any thread at any time. All-zero bytes are a valid, free slot.
+#[repr(C)]
+pub(crate) struct Slot {
+    generation: AtomicU32,
+    wake_next: AtomicU32,
+    wake_queued: AtomicBool,
+    state: Cell<u8>,
+    waiting_on: Cell<WaitingOn>,
+    /// What it waits on, in `waiting_on`'s own terms (a descriptor, a task); in a free slot, the free list's link.
+    pub(crate) detail: Cell<u32>,
+    pub(crate) place: Cell<Option<&'static Location<'static>>>,
+    pub(crate) task: Cell<*mut Header>,
+}
+
+// SAFETY: by the invariant above only atomics are ever shared.
+unsafe impl Sync for Slot {}
+
+const _: () = assert!(std::mem::size_of::<Slot>() == 32);
+
+impl Slot {
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn link(&self) -> WakeLink<'_> {
+        WakeLink { queued: &self.wake_queued, next: &self.wake_next }
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        match self.state.get() & PHASE {
+            0 => Phase::Free,
+            1 => Phase::Idle,
+            2 => Phase::Running,
+            3 => Phase::Dropping,
+            _ => Phase::Done,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.state.set(self.state.get() & !PHASE | phase as u8);
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.state.get() & flag != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, flag: u8) {
+        self.state.set(self.state.get() | flag);
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self, flag: u8) {
+        self.state.set(self.state.get() & !flag);
+    }
+
+    /// A new task moves in: idle, queued, with a handle.
+    #[inline]
+    pub(crate) fn occupy(&self, task: *mut Header, flags: u8) {
+        self.task.set(task);
+        self.state.set(Phase::Idle as u8 | flags);
+        self.place.set(None);
+        self.waiting_on.set(WaitingOn::Nothing);
+    }
+
+    /// Begins a poll: off the queue, on the stack, waiting on nothing.
+    #[inline]
+    pub(crate) fn begin_poll(&self) {
+        self.state.set(self.state.get() & !(PHASE | SCHEDULED) | Phase::Running as u8);
+        self.waiting_on.set(WaitingOn::Nothing);
+    }
+
+    /// The task's own wakes go stale from here; its future may now be dropped.
+    #[inline]
+    pub(crate) fn begin_drop(&self) {
+        let generation = self.generation();
+        debug_assert!(generation.is_multiple_of(2), "a task ends once");
+        self.generation.store(generation + 1, Ordering::Release);
+        self.set_phase(Phase::Dropping);
+    }
+
+    /// The output is gone too. False if the slot is used up and must never be handed out again.
+    #[inline]
+    pub(crate) fn release(&self) -> bool {
+        let generation = self.generation();
+        debug_assert!(!generation.is_multiple_of(2), "freed before it ended");
+        self.task.set(std::ptr::null_mut());
+        self.state.set(self.state.get() & SCHEDULED);
+        if generation > LAST_GENERATION {
+            return false;
+        }
+        self.generation.store(generation + 1, Ordering::Release);
+        true
+    }
+
+    /// True if a slot of a past lease may never be handed out again.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.generation() > LAST_GENERATION
+    }
+
+    #[inline]
+    pub(crate) fn note_waiting(&self, on: WaitingOn, detail: u32, place: Option<&'static Location<'static>>) {
+        self.waiting_on.set(on);
+        self.detail.set(detail);
+        self.place.set(place);
+    }
+
+    #[inline]
+    pub(crate) fn waiting_on(&self) -> WaitingOn {
+        self.waiting_on.get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn age_to(&self, generation: u32) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+}
+
+/// The cold half: who it is. Same invariant as [`Slot`]; all-zero bytes are valid.
+pub(crate) struct Cold {
+    /// Counted per loop run, from 1.
+    pub(crate) id: Cell<u64>,
+    /// The id of the task that spawned it, 0 for none.
+    pub(crate) parent: Cell<u64>,
+    pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
+    pub(crate) name: Cell<Option<Box<Box<str>>>>,
+}
+
+// SAFETY: reached only through the lease holder's table.
+unsafe impl Sync for Cold {}
+
+const _: () = assert!(std::mem::size_of::<Cold>() == 32);

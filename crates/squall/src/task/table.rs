@@ -1,0 +1,536 @@
+//! A loop's tasks: the slot table, the ready queue, and everything that may happen to a task.
+//!
+//! No method holds a borrow while user code runs (a poll, a destructor, a foreign waker), because that code may call any of
+//! them again: state lives in cells, and each step leaves the table consistent before it calls out. The table
+//! in `slot.rs` says what every combination does.
+
+use super::context::{Enter, WaitingOn};
+use super::error::JoinError;
+use super::foreign::ForeignWakers;
+use super::handle::Handle;
+use super::info::{TaskInfo, Who};
+use super::message::{Envelope, Message};
+use super::raw::{self, Header, Polled, drop_quietly, report_panic};
+use super::ready::ReadyQueue;
+use super::registry::{self, LoopCell};
+use super::slot::{ABORTED, Cold, JOINED, Phase, SCHEDULED, Slot};
+use super::waker::{handle_of, waker_of};
+use crate::driver::Waiter;
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::task::{Context, Poll, Waker, ready};
+
+/// Polls that make progress at one leaf before the task gives way (the figure that tokio arrived at).
+const BUDGET: u32 = 128;
+const NONE: u32 = u32::MAX;
+
+pub(crate) struct Tasks {
+    pub(crate) cell: &'static LoopCell,
+    pub(crate) lease: u64,
+    ready: ReadyQueue,
+    /// Slots of the table; the ready queue has room for as many.
+    slots: Cell<u32>,
+    /// Slots from here on were not handed out in this lease.
+    fresh: Cell<u32>,
+    free: Cell<u32>,
+    live: Cell<u32>,
+    spawned: Cell<u64>,
+    /// The task whose poll is on the stack.
+    running: Cell<u32>,
+    budget: Cell<u32>,
+    closing: Cell<bool>,
+    pub(crate) foreign: ForeignWakers,
+}
+
+/// A task to be: everything but its future.
+pub(crate) struct NewTask {
+    pub(crate) name: Option<String>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Tasks {
+    /// Leases a cell of the registry.
+    pub(crate) fn lease() -> io::Result<Tasks> {
+        let cell = registry::lease()?;
+        let tasks = Tasks {
+            cell,
+            lease: cell.current_lease(),
+            ready: ReadyQueue::new(),
+            slots: Cell::new(0),
+            fresh: Cell::new(0),
+            free: Cell::new(NONE),
+            live: Cell::new(0),
+            spawned: Cell::new(0),
+            running: Cell::new(NONE),
+            budget: Cell::new(BUDGET),
+            closing: Cell::new(false),
+            foreign: ForeignWakers::default(),
+        };
+        Ok(tasks)
+    }
+
+    #[inline]
+    pub(crate) fn home(&self) -> u32 {
+        self.cell.home()
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> &Slot {
+        self.cell.slot_at(index)
+    }
+
+    fn cold(&self, index: u32) -> &Cold {
+        self.cell.cold_at(index)
+    }
+
+    /// The tasks that are ready now.
+    #[inline]
+    pub(crate) fn ready(&self) -> u32 {
+        self.ready.len()
+    }
+
+    /// The tasks that have not ended.
+    pub(crate) fn live(&self) -> u32 {
+        self.live.get()
+    }
+
+    /// The number of tasks spawned so far.
+    pub(crate) fn spawned(&self) -> u64 {
+        self.spawned.get()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    // --- spawn ---------------------------------------------------------------------------------------------------
+
+    /// Spawns a future. `None` if the loop is ending: then the future was dropped.
+    ///
+    /// # Panics
+    /// With four million tasks alive on one loop.
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, new: NewTask) -> Option<Handle> {
+        if self.closing.get() {
+            if let Some(panic) = drop_quietly(future) {
+                report_panic("a future refused by an ending loop panicked in its destructor", panic);
+            }
+            return None;
+        }
+        // SAFETY: `'static`.
+        Some(unsafe { self.spawn_unchecked(future, new) })
+    }
+
+    /// Spawns a future that may borrow.
+    ///
+    /// # Safety
+    /// The future, and later its output, must be gone (taken, or dropped by `discard`) before what they borrow.
+    pub(crate) unsafe fn spawn_unchecked<F: Future>(&self, future: F, new: NewTask) -> Handle {
+        let index = self.take_slot();
+        let id = self.spawned.get() + 1;
+        self.spawned.set(id);
+        self.live.set(self.live.get() + 1);
+        let cold = self.cold(index);
+        cold.id.set(id);
+        cold.parent.set(if self.running.get() == NONE { 0 } else { self.cold(self.running.get()).id.get() });
+        cold.spawned_at.set(Some(new.spawned_at));
+        if let Some(name) = new.name {
+            cold.name.set(Some(Box::new(name.into_boxed_str())));
+        }
+        let slot = self.slot(index);
+        slot.occupy(raw::allocate(future), JOINED | SCHEDULED);
+        self.ready.push(index);
+        Handle::task(self.home(), index, slot.generation())
+    }
+
+    #[inline]
+    fn take_slot(&self) -> u32 {
+        let index = self.free.get();
+        if index != NONE {
+            self.free.set(self.slot(index).detail.get());
+            return index;
+        }
+        self.take_fresh_slot()
+    }
+
+    fn take_fresh_slot(&self) -> u32 {
+        loop {
+            let index = self.fresh.get();
+            if index >= self.slots.get() {
+                let slots = self.cell.ensure_slot(index).expect("four million tasks are alive on one event loop: its table is full");
+                self.ready.reserve(slots);
+                self.slots.set(slots);
+            }
+            self.fresh.set(index + 1);
+            if !self.slot(index).is_retired() {
+                return index;
+            }
+        }
+    }
+
+    /// Puts an ended slot back. While its number still stands in the ready queue it waits for that entry to be popped.
+    fn free_slot(&self, index: u32) {
+        let slot = self.slot(index);
+        drop(self.cold(index).name.take());
+        if slot.release() && !slot.has(SCHEDULED) {
+            self.push_free(index);
+        }
+    }
+
+    fn push_free(&self, index: u32) {
+        self.slot(index).detail.set(self.free.replace(index));
+    }
+
+    // --- wake and poll -------------------------------------------------------------------------------------------
+
+    /// Makes the task ready unless the handle is stale or it is ready already.
+    #[inline]
+    pub(crate) fn wake(&self, handle: Handle) {
+        let index = handle.slot();
+        let slot = self.slot(index);
+        if slot.generation() == handle.generation() && !slot.has(SCHEDULED) {
+            slot.set(SCHEDULED);
+            self.ready.push(index);
+        }
+    }
+
+    /// Takes the wakes that other threads left.
+    pub(crate) fn take_remote_wakes(&self) {
+        let cell = self.cell;
+        cell.wakes.take(
+            |index| cell.slot_at(index).link(),
+            |index| {
+                let slot = cell.slot_at(index);
+                // An entry may be older than the task, or than the lease: then the slot is free, or somebody else's (a spurious poll).
+                if matches!(slot.phase(), Phase::Idle | Phase::Running) && !slot.has(SCHEDULED) {
+                    slot.set(SCHEDULED);
+                    self.ready.push(index);
+                }
+            },
+        );
+    }
+
+    /// Polls the task at the head of the ready queue. False if it has ended since it was put there.
+    #[inline]
+    pub(crate) fn run_next(&self) -> bool {
+        let Some(index) = self.ready.pop() else { return false };
+        let slot = self.slot(index);
+        if slot.phase() != Phase::Idle {
+            self.pop_ended(index, slot);
+            return false;
+        }
+        slot.begin_poll();
+        self.running.set(index);
+        self.budget.set(BUDGET);
+        let waker = waker_of(Handle::task(self.home(), index, slot.generation()));
+        let task = slot.task.get();
+        // SAFETY: an IDLE slot's task holds its future (Header's invariant), and RUNNING keeps everybody else away from it.
+        let polled = unsafe { Header::poll(task, &mut Context::from_waker(&waker), slot) };
+        self.running.set(NONE);
+        match polled {
+            Polled::Pending if !slot.has(ABORTED) => slot.set_phase(Phase::Idle),
+            Polled::Pending => self.cancel(index, task),
+            Polled::Ended => self.settle(index, task),
+        }
+        true
+    }
+
+    /// An entry whose task ended while it stood in the queue.
+    #[cold]
+    fn pop_ended(&self, index: u32, slot: &Slot) {
+        slot.clear(SCHEDULED);
+        if slot.phase() == Phase::Free && !slot.is_retired() {
+            self.push_free(index);
+        }
+    }
+
+    /// Drops the future of a task that is not being polled.
+    fn cancel(&self, index: u32, task: *mut Header) {
+        // SAFETY: called for IDLE slots and after a poll that returned Pending: the body holds the future and no poll of it is
+        // on the stack.
+        unsafe { Header::cancel(task, self.slot(index)) };
+        self.settle(index, task);
+    }
+
+    /// The output is in place: give it to whoever awaits it, or drop it.
+    fn settle(&self, index: u32, task: *mut Header) {
+        let slot = self.slot(index);
+        self.live.set(self.live.get() - 1);
+        if slot.has(JOINED) {
+            slot.set_phase(Phase::Done);
+            // SAFETY: the slot still owns the task.
+            let joiner = unsafe { Header::replace_joiner(task, None) };
+            if let Some(joiner) = joiner {
+                wake_quietly(joiner);
+            }
+        } else {
+            self.drop_task(index, task, true);
+        }
+    }
+
+    /// Frees the slot first, then drops the output, whose destructor may do anything.
+    fn drop_task(&self, index: u32, task: *mut Header, tell: bool) {
+        let cold = self.cold(index);
+        let (id, name, spawned_at) = (cold.id.get(), cold.name.take(), cold.spawned_at.get());
+        self.free_slot(index);
+        // SAFETY: the slot has let go of the task, so it is ours alone; the body holds the output.
+        let (panic, joiner) = unsafe { (Header::drop_output(task), Header::replace_joiner(task, None)) };
+        if let Some(panic) = panic.filter(|_| tell) {
+            let who = Who { id, name: name.as_deref().map(|name| &**name), spawned_at };
+            report_panic(&format!("{who} panicked and nobody awaits it"), panic);
+        }
+        drop_foreign(joiner);
+        // SAFETY: ours alone, and its body is empty now.
+        unsafe { Header::free(task) };
+    }
+
+    // --- what a JoinHandle does ----------------------------------------------------------------------------------
+
+    /// Aborts: at once, or when the poll that is on the stack returns. Stale handles and ended tasks: nothing.
+    pub(crate) fn abort(&self, handle: Handle) {
+        let slot = self.slot(handle.slot());
+        if slot.generation() != handle.generation() {
+            return;
+        }
+        match slot.phase() {
+            Phase::Idle => self.cancel(handle.slot(), slot.task.get()),
+            Phase::Running => slot.set(ABORTED),
+            Phase::Free | Phase::Dropping | Phase::Done => {}
+        }
+    }
+
+    /// Where a handle's task stands.
+    pub(crate) fn look(&self, handle: Handle) -> Standing {
+        let slot = self.slot(handle.slot());
+        let generation = slot.generation();
+        if generation == handle.generation() {
+            Standing::Live(slot.task.get())
+        } else if generation == handle.generation() + 1 && slot.phase() == Phase::Done {
+            Standing::Done(slot.task.get())
+        } else if generation == handle.generation() + 1 && slot.phase() == Phase::Dropping {
+            Standing::Live(slot.task.get())
+        } else {
+            Standing::Gone
+        }
+    }
+
+    /// Takes the output of a task that is done, and frees it.
+    ///
+    /// # Safety
+    /// `T` is the output type of the future the handle was made for.
+    pub(crate) unsafe fn take_output<T>(&self, handle: Handle, task: *mut Header) -> Result<T, JoinError> {
+        // SAFETY: DONE: the body holds the output.
+        let output = unsafe { Header::take_output::<T>(task) };
+        self.free_slot(handle.slot());
+        // SAFETY: the slot has let go of the task and the body is empty. A joiner that is left is dropped first, by us.
+        unsafe {
+            drop_foreign(Header::replace_joiner(task, None));
+            Header::free(task);
+        }
+        output
+    }
+
+    /// The JoinHandle is gone: the output is nobody's any more.
+    pub(crate) fn detach(&self, handle: Handle) {
+        match self.look(handle) {
+            Standing::Live(_) => self.slot(handle.slot()).clear(JOINED),
+            Standing::Done(task) => self.drop_task(handle.slot(), task, true),
+            Standing::Gone => {}
+        }
+    }
+
+    // --- waits ---------------------------------------------------------------------------------------------------
+
+    /// A waiter for a waker: its handle, or an entry among the foreign ones, which somebody must `discard` or wake.
+    #[inline]
+    pub(crate) fn waiter(&self, waker: &Waker) -> Waiter {
+        match handle_of(waker) {
+            Some(handle) => Waiter(handle.bits()),
+            None => self.foreign.insert(waker.clone()),
+        }
+    }
+
+    /// True if the waiter wakes what the waker wakes.
+    #[inline]
+    pub(crate) fn same_waiter(&self, waiter: Waiter, waker: &Waker) -> bool {
+        match handle_of(waker) {
+            Some(handle) => handle.bits() == waiter.0,
+            None => self.foreign.will_wake(waiter, waker),
+        }
+    }
+
+    /// Wakes whoever the waiter stands for. A foreign waker's panic is reported; the loop goes on.
+    #[inline]
+    pub(crate) fn wake_waiter(&self, waiter: Waiter) {
+        let handle = Handle::from_bits(waiter.0);
+        if handle.home() == self.home() {
+            self.wake(handle);
+        } else if !handle.is_foreign() {
+            registry::wake_from_afar(handle);
+        } else if let Some(waker) = self.foreign.take(waiter) {
+            wake_quietly(waker);
+        }
+    }
+
+    /// Forgets a waiter that will not be woken.
+    #[inline]
+    pub(crate) fn discard(&self, waiter: Waiter) {
+        if Handle::from_bits(waiter.0).is_foreign() {
+            drop_foreign(self.foreign.take(waiter));
+        }
+    }
+
+    /// Asks whether the budget allows progress, and charges it.
+    #[inline]
+    pub(crate) fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_budget(cx));
+        self.charge_budget();
+        Poll::Ready(())
+    }
+
+    /// Asks whether the budget allows progress. A leaf that only learns by trying charges it afterwards.
+    #[inline]
+    pub(crate) fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.budget.get() > 0 || self.running.get() == NONE {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    #[inline]
+    pub(crate) fn charge_budget(&self) {
+        self.budget.set(self.budget.get().saturating_sub(1));
+    }
+
+    #[inline]
+    pub(crate) fn current_slot(&self) -> Option<&Slot> {
+        let index = self.running.get();
+        (index != NONE).then(|| self.slot(index))
+    }
+
+    // --- what can be seen ----------------------------------------------------------------------------------------
+
+    pub(crate) fn running(&self) -> Option<TaskInfo> {
+        let index = self.running.get();
+        (index != NONE).then(|| self.info(index))
+    }
+
+    /// Who a waiter is, for an error that has to name somebody.
+    pub(crate) fn describe(&self, waiter: Waiter) -> String {
+        let handle = Handle::from_bits(waiter.0);
+        let info = (handle.home() == self.home()).then(|| self.info_of(handle)).flatten();
+        info.map_or_else(|| "a future of another executor".into(), |info| format!("{info}, which {}", info.state()))
+    }
+
+    pub(crate) fn info_of(&self, handle: Handle) -> Option<TaskInfo> {
+        match self.look(handle) {
+            Standing::Live(_) | Standing::Done(_) => Some(self.info(handle.slot())),
+            Standing::Gone => None,
+        }
+    }
+
+    fn info(&self, index: u32) -> TaskInfo {
+        let (slot, cold) = (self.slot(index), self.cold(index));
+        let name = cold.name.take();
+        let copy = name.as_deref().map(|name| name.to_string());
+        cold.name.set(name);
+        let waiting_on = slot.waiting_on();
+        let awaited = (waiting_on == WaitingOn::Join).then(|| self.cold(slot.detail.get()).id.get());
+        TaskInfo {
+            id: cold.id.get(),
+            name: copy,
+            parent: cold.parent.get(),
+            spawned_at: cold.spawned_at.get(),
+            is_ready: slot.has(SCHEDULED),
+            is_running: slot.phase() == Phase::Running,
+            waiting_on,
+            awaited,
+            waits_at: slot.place.get(),
+        }
+    }
+
+    /// The tasks that have not ended, in the order of their spawning.
+    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
+        self.live_slots().into_iter().map(|(_, index)| self.info(index)).collect()
+    }
+
+    fn live_slots(&self) -> Vec<(u64, u32)> {
+        let live = |index: &u32| matches!(self.slot(*index).phase(), Phase::Idle | Phase::Running);
+        let mut slots: Vec<_> =
+            (0..self.fresh.get()).filter(live).map(|index| (self.cold(index).id.get(), index)).collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    // --- the inbox and the end -----------------------------------------------------------------------------------
+
+    /// The messages of this lease; those for an earlier one are dropped.
+    pub(crate) fn take_messages(&self) -> Vec<Message> {
+        self.of_this_lease(self.cell.messages.take())
+    }
+
+    fn of_this_lease(&self, envelopes: Vec<Envelope>) -> Vec<Message> {
+        envelopes.into_iter().filter(|envelope| envelope.lease == self.lease).map(|envelope| envelope.message).collect()
+    }
+
+    /// Ends all tasks, the youngest first; spawning is refused from here on. Must be entered.
+    pub(crate) fn close(&self, _entered: &Enter<'_>) {
+        self.closing.set(true);
+        for (_, index) in self.live_slots().into_iter().rev() {
+            let slot = self.slot(index);
+            if slot.phase() == Phase::Idle {
+                self.cancel(index, slot.task.get());
+            }
+        }
+        // Outputs that nobody has taken: their handles, if they still stand, outlive the loop.
+        for index in 0..self.fresh.get() {
+            let slot = self.slot(index);
+            if slot.phase() == Phase::Done {
+                self.drop_task(index, slot.task.get(), false);
+            }
+        }
+    }
+
+    /// Gives the cell back. Messages that were never read come out, for the caller to drop while the loop can still be used.
+    pub(crate) fn end_lease(&self) -> Vec<Message> {
+        self.drop_foreign_wakers();
+        while let Some(index) = self.ready.pop() {
+            self.slot(index).clear(SCHEDULED);
+        }
+        self.of_this_lease(self.cell.end_lease())
+    }
+
+    pub(crate) fn drop_foreign_wakers(&self) {
+        for waker in self.foreign.drain() {
+            drop_foreign(Some(waker));
+        }
+    }
+}
+
+/// Where a handle's task stands, and its memory while there is any.
+pub(crate) enum Standing {
+    Live(*mut Header),
+    Done(*mut Header),
+    Gone,
+}
+
+/// Drops a waker that may be foreign; its panic is reported.
+pub(crate) fn drop_foreign(waker: Option<Waker>) {
+    if let Some(panic) = drop_quietly(waker) {
+        report_panic("a foreign waker panicked in its destructor", panic);
+    }
+}
+
+/// Wakes a waker that may be foreign; its panic is reported.
+pub(crate) fn wake_quietly(waker: Waker) {
+    match handle_of(&waker) {
+        Some(handle) => super::waker::wake(handle),
+        None => {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                report_panic("a foreign waker panicked", panic);
+            }
+        }
+    }
+}
