@@ -1,0 +1,156 @@
+//! All that one loop owns: its tasks, its driver, its timers and its clock.
+//!
+//! Fields are cells and short borrows; no borrow is held while user code runs.
+
+use super::current::Entered;
+use super::quantum::Quantum;
+use crate::driver::{Cause, Driver, DriverKind, Orphans, Waiter};
+use crate::task::{self, Enter, Handle, Tasks};
+use crate::timer::{Clock, Wheel};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The clock was not read since the driver was consulted.
+const UNREAD: u64 = u64::MAX;
+
+pub(crate) struct Core {
+    pub(crate) tasks: Tasks,
+    pub(crate) driver: RefCell<Driver>,
+    pub(crate) timers: RefCell<Wheel>,
+    pub(super) clock: Clock,
+    now_ns: Cell<u64>,
+    pub(super) quantum: Quantum,
+    pub(super) events: RefCell<Vec<(Waiter, Cause)>>,
+    /// Jobs on the blocking pool whose results are still to come: a virtual clock stands still for them.
+    pub(crate) blocking_jobs: Rc<Cell<u32>>,
+    pub(super) stop: super::stopping::StopRequest,
+    /// How long a loop under virtual time waits (in real time) for another thread before it calls a standstill a deadlock.
+    pub(super) patience: Duration,
+    /// A turn is on the call stack.
+    pub(super) is_turning: Cell<bool>,
+    pub(super) turns: Cell<u64>,
+    pub(super) polls: Cell<u64>,
+}
+
+/// What a loop is made from.
+pub(super) struct Setup {
+    pub(super) driver: DriverKind,
+    pub(super) patience: Duration,
+}
+
+impl Core {
+    pub(super) fn new(setup: &Setup) -> io::Result<Core> {
+        let is_virtual = setup.driver == DriverKind::Null;
+        let patience = setup.patience;
+        let tasks = Tasks::lease()?;
+        let cell = tasks.cell;
+        let first = cell.next_generation.load(Ordering::Relaxed);
+        cell.uses_bell.store(is_virtual, Ordering::Relaxed);
+        let driver = match setup.driver {
+            DriverKind::Null => Ok(Driver::null(first)),
+            DriverKind::Poll => cell.notifier().and_then(|notifier| Driver::poll(notifier, first)),
+        };
+        let driver = match driver {
+            Ok(driver) => driver,
+            Err(error) => {
+                drop(tasks.end_lease());
+                cell.release();
+                return Err(io::Error::new(error.kind(), format!("cannot start an event loop's driver: {error}")));
+            }
+        };
+        let clock = if is_virtual { Clock::virtual_from(0) } else { Clock::real() };
+        let timers = Wheel::new(clock.now_ns(), first);
+        Ok(Core {
+            tasks,
+            driver: RefCell::new(driver),
+            timers: RefCell::new(timers),
+            clock,
+            now_ns: Cell::new(UNREAD),
+            quantum: Quantum::new(is_virtual),
+            events: RefCell::new(Vec::new()),
+            blocking_jobs: Rc::default(),
+            stop: super::stopping::StopRequest::new(),
+            patience,
+            is_turning: Cell::new(false),
+            turns: Cell::new(0),
+            polls: Cell::new(0),
+        })
+    }
+
+    /// The turn's time: read once, when somebody first asks in a turn.
+    #[inline]
+    pub(crate) fn now_ns(&self) -> u64 {
+        let now = self.now_ns.get();
+        if now != UNREAD { now } else { self.read_clock() }
+    }
+
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.clock.is_virtual()
+    }
+
+    /// The time now, which becomes the turn's time.
+    pub(crate) fn read_clock(&self) -> u64 {
+        let now = self.clock.now_ns();
+        self.now_ns.set(now);
+        now
+    }
+
+    #[inline]
+    pub(super) fn forget_time(&self) {
+        self.now_ns.set(UNREAD);
+    }
+
+    /// After a fork the kernel objects are the parent's too: a loop that came along lets go of them, and takes nothing out.
+    pub(crate) fn leave_parent(&self) {
+        if self.tasks.cell.is_inherited() {
+            let first = self.driver.borrow().next_generation();
+            drop(self.driver.replace(Driver::null(first)));
+        }
+    }
+
+    /// Ends the loop's life: tasks dropped, the youngest first, then what other threads sent and nobody read.
+    fn end(&self, entered: &Enter<'_>) {
+        self.leave_parent();
+        self.tasks.close(entered);
+        for message in self.tasks.end_lease() {
+            if let Some(panic) = task::drop_quietly(message) {
+                task::report_panic("a request to an event loop that has ended panicked in its destructor", panic);
+            }
+        }
+        self.tasks.drop_foreign_wakers();
+        let next = self.driver.borrow().next_generation().max(self.timers.borrow().next_generation());
+        self.tasks.cell.next_generation.store(next, Ordering::Relaxed);
+    }
+
+    /// Those who waited at a socket that went away: their next try says so.
+    pub(crate) fn wake_orphans(&self, orphans: Orphans) {
+        orphans.into_iter().flatten().for_each(|waiter| self.tasks.wake_waiter(waiter));
+    }
+
+    /// A foreign waker's clone may run user code that takes a turn of another loop; nothing here is borrowed meanwhile.
+    #[inline]
+    pub(crate) fn waiter(&self, waker: &std::task::Waker) -> Waiter {
+        self.tasks.waiter(waker)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let entered = Entered::new(self);
+        self.end(&entered.tasks);
+        drop(entered);
+        self.tasks.cell.release();
+    }
+}
+
+/// What a turn does when nothing is ready.
+#[derive(Clone, Copy)]
+pub(super) enum Idle {
+    Wait,
+    /// Wait, unless this task has ended meanwhile: the turn was for it.
+    WaitFor(Handle),
+    Return,
+}

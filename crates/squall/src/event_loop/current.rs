@@ -1,0 +1,111 @@
+//! The loop that this thread is running: how public functions and leaf futures find it.
+
+use super::core::Core;
+use crate::task::Enter;
+use std::cell::Cell;
+use std::io;
+
+thread_local! {
+    static CURRENT: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Makes a loop the current one until dropped; loops on one thread can take turns.
+pub(crate) struct Entered<'a> {
+    pub(super) tasks: Enter<'a>,
+    before: *const Core,
+}
+
+impl<'a> Entered<'a> {
+    pub(super) fn new(core: &'a Core) -> Entered<'a> {
+        Entered { tasks: Enter::new(&core.tasks), before: CURRENT.replace(core) }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        CURRENT.set(self.before);
+    }
+}
+
+/// The current loop, for the time of a call.
+#[inline]
+pub(crate) fn try_with<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
+    // SAFETY: `Entered` put the pointer there and takes it away before the core it borrows can end; the closure bounds the use.
+    unsafe { CURRENT.get().as_ref() }.map(f)
+}
+
+/// The current loop.
+///
+/// # Panics
+/// Outside a loop, saying which function needs one.
+#[inline]
+#[track_caller]
+pub(crate) fn with<R>(what: &str, f: impl FnOnce(&Core) -> R) -> R {
+    // SAFETY: as in `try_with`.
+    match unsafe { CURRENT.get().as_ref() } {
+        Some(core) => f(core),
+        None => no_loop(what),
+    }
+}
+
+/// True if a loop of this process is being turned on this thread. (One inherited through `fork` does not count.)
+pub(super) fn is_running() -> bool {
+    try_with(|core| !core.tasks.cell.is_inherited()).unwrap_or(false)
+}
+
+#[cold]
+#[track_caller]
+fn no_loop(what: &str) -> ! {
+    panic!(
+        "{what} was called outside an event loop: call it inside squall::run(async {{ … }}), or use LoopHandle::spawn from another thread"
+    );
+}
+
+/// Which loop something belongs to: a registry cell and a lease of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Home {
+    pub(crate) cell: u32,
+    pub(crate) lease: u64,
+}
+
+impl Core {
+    #[inline]
+    pub(crate) fn home(&self) -> Home {
+        Home { cell: self.tasks.home(), lease: self.tasks.lease }
+    }
+}
+
+impl Home {
+    /// Runs `f` if this is the current loop, else says what to do.
+    #[inline]
+    pub(crate) fn with<R>(self, what: &str, f: impl FnOnce(&Core) -> io::Result<R>) -> io::Result<R> {
+        try_with(|core| if core.home() == self { Some(f(core)) } else { None })
+            .flatten()
+            .unwrap_or_else(|| Err(self.elsewhere(what)))
+    }
+
+    /// True if the loop has ended.
+    pub(crate) fn has_ended(self) -> bool {
+        crate::task::cell_of(self.cell).is_none_or(|cell| cell.current_lease() != self.lease)
+    }
+
+    #[cold]
+    fn elsewhere(self, what: &str) -> io::Error {
+        io::Error::other(if self.has_ended() {
+            format!("{what}: the event loop it belongs to has ended")
+        } else {
+            format!("{what}: it belongs to another event loop; move it with detach() there and attach() here")
+        })
+    }
+
+    /// Leaves word for the loop, from anywhere. Gives the message back if the loop has ended.
+    pub(crate) fn send(self, message: crate::task::Message) -> Result<(), crate::task::Message> {
+        let Some(cell) = crate::task::cell_of(self.cell).filter(|cell| cell.current_lease() == self.lease) else {
+            return Err(message);
+        };
+        let envelope = crate::task::Envelope { lease: self.lease, message };
+        cell.messages.push(envelope).map_err(|envelope| envelope.message)?;
+        cell.notify_if_asleep();
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! One turn of the loop: the heart. Four steps, always in this order.
+//!
+//! Completions are queued as wakes and never run inline: a chain of completions would otherwise grow the stack without bound, and a trace of
+//! who ran when would depend on who happened to be waiting.
+
+use super::core::{Core, Idle};
+use crate::task::{self, Message, Standing};
+
+impl Core {
+    /// One turn. Gives the number of polls.
+    pub(super) fn turn(&self, idle: Idle) -> u32 {
+        self.begin_turn();
+        let _turning = Turning(self);
+
+        // 1. What other threads left.
+        self.take_inbox();
+
+        // 2. Exactly the tasks that are ready now; what they wake runs next turn. The driver is consulted on the way.
+        let batch = self.tasks.ready();
+        let (mut left, mut polls) = (batch, 0);
+        while left > 0 {
+            let stretch = left.min(self.quantum.left());
+            for _ in 0..stretch {
+                polls += u32::from(self.tasks.run_next());
+            }
+            left -= stretch;
+            self.quantum.spend(stretch);
+            if self.quantum.left() == 0 {
+                self.consult();
+            }
+        }
+
+        // 3. and 4. Wait for the outside if nothing is ready, and wake who waited for it.
+        if self.tasks.ready() == 0 && !self.is_over(idle) {
+            self.park(idle);
+        }
+        self.turns.set(self.turns.get() + 1);
+        self.polls.set(self.polls.get() + u64::from(polls));
+        polls
+    }
+
+    fn is_over(&self, idle: Idle) -> bool {
+        matches!(idle, Idle::WaitFor(task) if matches!(self.tasks.look(task), Standing::Done(_)))
+    }
+
+    /// Looks at the outside without waiting, in the midst of work: wakes join the next turn. (Messages wait for it: they run user code.)
+    #[cold]
+    fn consult(&self) {
+        self.take_wakes();
+        self.ask_driver(Some(0));
+        self.quantum.renew(self.read_clock());
+        self.fire_timers();
+    }
+
+    /// Nothing is ready: sleeps until a completion, a timer or another thread, unless told to return.
+    fn park(&self, idle: Idle) {
+        let cell = self.tasks.cell;
+        let next = self.timers.borrow_mut().next_deadline();
+        let timeout = match (idle, next) {
+            (Idle::Return, _) => Some(0),
+            (_, None) => None,
+            (_, Some(deadline)) => Some(deadline.saturating_sub(self.read_clock())),
+        };
+        if timeout != Some(0) {
+            cell.sleep.announce();
+            if cell.wakes.is_empty() && cell.messages.is_empty() {
+                self.ask_driver(timeout);
+            }
+            cell.sleep.awake();
+        } else {
+            self.ask_driver(timeout);
+        }
+        self.quantum.restart();
+        self.forget_time();
+        self.fire_timers();
+    }
+
+    /// Hands the driver what is queued, waits at most that long, wakes whose operations are done.
+    fn ask_driver(&self, timeout_ns: Option<u64>) {
+        if self.clock.is_virtual() {
+            return self.wait_virtually(timeout_ns);
+        }
+        let mut events = self.events.take();
+        if let Err(error) = self.driver.borrow_mut().park(timeout_ns, &mut events) {
+            panic!("squall: the event loop cannot wait for events any more: {error}");
+        }
+        for (waiter, _cause) in events.drain(..) {
+            self.tasks.wake_waiter(waiter);
+        }
+        self.events.replace(events);
+    }
+
+    /// Wakes the sleepers that are due: in the order of their deadlines, equal ones first come first served.
+    fn fire_timers(&self) {
+        if self.timers.borrow().len() == 0 {
+            return;
+        }
+        let now = self.now_ns();
+        while let Some(waiter) = { self.timers.borrow_mut().pop_due(now) } {
+            self.tasks.wake_waiter(crate::driver::Waiter(waiter));
+        }
+    }
+
+    /// Virtual time jumps to the next timer, unless work on the pool is pending; with neither timers nor work only another
+    /// thread could go on, and if none does it is a deadlock.
+    fn wait_virtually(&self, timeout_ns: Option<u64>) {
+        let cell = self.tasks.cell;
+        match timeout_ns {
+            Some(0) => {}
+            _ if self.blocking_jobs.get() > 0 => _ = cell.sleep_on_bell(None),
+            Some(wait) => self.clock.advance_to(self.clock.now_ns().saturating_add(wait)),
+            None if cell.sleep_on_bell(Some(self.patience)) => {}
+            None => self.report_deadlock(),
+        }
+    }
+
+    fn report_deadlock(&self) -> ! {
+        let tasks = self.tasks.infos();
+        panic!(
+            "deadlock: no task is ready, no timer is set and no work is pending, so nothing can ever happen again. {} {}:\n{}",
+            tasks.len(),
+            if tasks.len() == 1 { "task waits" } else { "tasks wait" },
+            task::draw(&tasks)
+        );
+    }
+
+    fn take_inbox(&self) {
+        self.take_wakes();
+        if !self.tasks.cell.messages.is_empty() {
+            for message in self.tasks.take_messages() {
+                self.obey(message);
+            }
+        }
+    }
+
+    #[inline]
+    fn take_wakes(&self) {
+        if !self.tasks.cell.wakes.is_empty() {
+            self.tasks.take_remote_wakes();
+        }
+    }
+
+    #[cold]
+    fn obey(&self, message: Message) {
+        match message {
+            Message::Spawn(start) => {
+                if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)) {
+                    task::report_panic("a closure given to LoopHandle::spawn panicked", panic);
+                }
+            }
+            Message::Close(key, fd) => {
+                let orphans = self.driver.borrow_mut().close(key, fd);
+                self.wake_orphans(orphans);
+            }
+            Message::Forget(key) => {
+                let orphans = self.driver.borrow_mut().forget(key);
+                self.wake_orphans(orphans);
+            }
+            Message::Finish(key, direction, op) => {
+                let waiter = self.driver.borrow_mut().finish(key, direction, op);
+                waiter.into_iter().for_each(|waiter| self.tasks.discard(waiter));
+            }
+            Message::CancelTimer(key) => {
+                if let Some(waiter) = { self.timers.borrow_mut().cancel(key) } {
+                    self.tasks.discard(crate::driver::Waiter(waiter));
+                }
+            }
+            Message::Abort(handle) => self.tasks.abort(handle),
+            Message::Detach(handle) => self.tasks.detach(handle),
+            Message::Stop => self.stop.request(),
+        }
+    }
+
+    #[inline]
+    fn begin_turn(&self) {
+        if self.is_turning.replace(true) {
+            panic!("this event loop is in a turn already: a task cannot turn the loop it runs on; await instead");
+        }
+        if self.tasks.cell.is_inherited() {
+            // Turning it would take the parent's events.
+            self.leave_parent();
+            panic!(
+                "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
+            );
+        }
+        self.forget_time();
+    }
+}
+
+/// Ends the turn, also when a deadlock is reported by a panic.
+struct Turning<'a>(&'a Core);
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        self.0.is_turning.set(false);
+    }
+}
