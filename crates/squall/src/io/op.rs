@@ -1,0 +1,183 @@
+//! One wait at one direction of a socket: the same few steps for every operation.
+
+use super::Socket;
+use crate::driver::{Armed, Direction, Driver, OpId, SocketKey};
+use crate::event_loop::{self, Core, Home};
+use crate::task::{Message, WaitingOn, note_waiting_for};
+use std::io;
+use std::panic::Location;
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll, ready};
+
+/// A socket as an operation sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct SocketRef<'a> {
+    pub(crate) home: Home,
+    pub(crate) key: SocketKey,
+    pub(crate) fd: BorrowedFd<'a>,
+}
+
+/// An operation that may wait. Whoever owns it ends it with [`finish`](Self::finish) unless the socket goes first.
+#[derive(Debug)]
+pub(crate) struct Op {
+    /// Some once it has waited: its turn at the direction.
+    id: Option<OpId>,
+    direction: Direction,
+    on: WaitingOn,
+    place: Option<&'static Location<'static>>,
+}
+
+impl Op {
+    pub(crate) fn new(direction: Direction, on: WaitingOn, place: &'static Location<'static>) -> Op {
+        Op { id: None, direction, on, place: Some(place) }
+    }
+
+    /// An operation of a `poll_…` function: nobody will tell when it is given up, so it holds no turn.
+    pub(crate) fn polled(direction: Direction, on: WaitingOn) -> Op {
+        Op { id: Some(OpId::POLLED), direction, on, place: None }
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Tries; if that would block, waits. `attempt` must not run user code.
+    #[inline]
+    pub(crate) fn poll<R>(
+        &mut self,
+        socket: SocketRef<'_>,
+        what: &str,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let polled = socket.home.with(what, |core| match self.poll_on(core, socket, what, cx, attempt) {
+            Poll::Ready(answer) => answer.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        });
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    #[inline]
+    fn poll_on<R>(
+        &mut self,
+        core: &Core,
+        socket: SocketRef<'_>,
+        what: &str,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        ready!(core.tasks.poll_budget(cx));
+        let SocketRef { key, fd, .. } = socket;
+        let answer = {
+            let mut driver = core.driver.borrow_mut();
+            match driver.check_turn(key, self.direction, self.id) {
+                Ok(()) => attempt(&mut driver, key, fd),
+                Err(first) => {
+                    drop(driver);
+                    return Poll::Ready(Err(taken(core, what, first)));
+                }
+            }
+        };
+        match answer {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            answer => {
+                core.tasks.charge_budget();
+                self.finish_on(core, key);
+                return Poll::Ready(answer);
+            }
+        }
+        // Nothing is borrowed here: cloning a foreign waker runs foreign code.
+        let waiter = core.waiter(cx.waker());
+        let armed = core.driver.borrow_mut().arm(key, fd, self.direction, self.id, waiter);
+        match armed {
+            Ok((id, replaced)) => {
+                self.id = Some(id);
+                if let Some(replaced) = replaced.filter(|replaced| *replaced != waiter) {
+                    core.tasks.discard(replaced);
+                }
+                note_waiting_for(self.on, 0, self.place);
+                Poll::Pending
+            }
+            Err(error) => {
+                core.tasks.discard(waiter);
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    #[inline]
+    fn finish_on(&mut self, core: &Core, key: SocketKey) {
+        let Some(id) = self.id else { return };
+        if id != OpId::POLLED {
+            self.id = None;
+        }
+        let waiter = core.driver.borrow_mut().finish(key, self.direction, id);
+        if let Some(waiter) = waiter {
+            core.tasks.discard(waiter);
+        }
+    }
+
+    /// Gives the turn up.
+    pub(crate) fn finish(&mut self, home: Home, key: SocketKey) {
+        let Some(id) = self.id.filter(|id| *id != OpId::POLLED) else { return };
+        let is_here = event_loop::try_with(|core| {
+            let is_here = core.home() == home;
+            if is_here {
+                self.finish_on(core, key);
+            }
+            is_here
+        });
+        if is_here != Some(true) {
+            // If the loop has ended there is no turn to give up.
+            drop(home.send(Message::Finish(key, self.direction, id)));
+        }
+    }
+}
+
+#[cold]
+fn taken(core: &Core, what: &str, first: Armed) -> io::Error {
+    let first = first.0.map_or_else(|| "another operation".into(), |waiter| core.tasks.describe(waiter));
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        format!(
+            "{what}: the same direction of this socket is taken by {first}. Two would each get pieces: let one task do it, and share by a queue"
+        ),
+    )
+}
+
+/// An operation of a future that borrows its socket: dropping it gives the turn up.
+#[derive(Debug)]
+pub(crate) struct SocketOp<'a> {
+    pub(crate) socket: &'a Socket,
+    op: Op,
+}
+
+impl<'a> SocketOp<'a> {
+    pub(crate) fn new(
+        socket: &'a Socket,
+        direction: Direction,
+        on: WaitingOn,
+        place: &'static Location<'static>,
+    ) -> SocketOp<'a> {
+        SocketOp { socket, op: Op::new(direction, on, place) }
+    }
+
+    #[inline]
+    pub(crate) fn poll<R>(
+        &mut self,
+        what: &str,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.op.poll(self.socket.by_ref(), what, cx, attempt)
+    }
+}
+
+impl Drop for SocketOp<'_> {
+    fn drop(&mut self) {
+        self.op.finish(self.socket.home(), self.socket.key());
+    }
+}
