@@ -7,6 +7,7 @@
 use super::socket::{Direction, SocketState};
 use super::{Cause, Role, Waiter};
 use std::io;
+use std::os::fd::RawFd;
 
 /// A socket's name for its driver: plain numbers. Generations never wrap, so a key never names another socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,10 +64,11 @@ pub(super) struct Entry {
     send: Wait,
     pub(super) state: SocketState,
     pub(super) role: Role,
-    pub(super) is_watched: bool,
+    /// The descriptor's number, once the kernel was told of it.
+    pub(super) watched: Option<RawFd>,
     pub(super) ready_recv: bool,
     pub(super) ready_send: bool,
-    /// The peer has ended or the socket has failed: a short read does not mean that nothing is left to be told.
+    /// The peer has ended or has sent urgent data, or the socket has failed: a short read does not mean that nothing is left to be told.
     pub(super) has_hung_up: bool,
 }
 
@@ -78,17 +80,26 @@ impl Entry {
         }
     }
 
+    fn ready(&mut self, direction: Direction) -> &mut bool {
+        match direction {
+            Direction::Recv => &mut self.ready_recv,
+            Direction::Send => &mut self.ready_send,
+        }
+    }
+
+    /// A try has taken all that was there, or all the room: the kernel will say when there is more. Of a descriptor that it does not watch it
+    /// says nothing, so that one is tried each time.
+    #[inline]
+    pub(super) fn mark_drained(&mut self, direction: Direction) {
+        *self.ready(direction) = self.watched.is_none();
+    }
+
     /// The kernel says that a direction may go on.
     pub(super) fn mark_ready(&mut self, direction: Direction, woken: &mut Vec<(Waiter, Cause)>) {
+        *self.ready(direction) = true;
         let cause = match direction {
-            Direction::Recv => {
-                self.ready_recv = true;
-                Cause::Readable
-            }
-            Direction::Send => {
-                self.ready_send = true;
-                Cause::Writable
-            }
+            Direction::Recv => Cause::Readable,
+            Direction::Send => Cause::Writable,
         };
         if let Some(waiter) = self.wait(direction).take_armed() {
             woken.push((waiter, cause));
@@ -128,7 +139,7 @@ impl SocketTable {
             send: Wait::NONE,
             state: SocketState::OPEN,
             role,
-            is_watched: false,
+            watched: None,
             ready_recv: is_connected,
             ready_send: is_connected,
             has_hung_up: false,
@@ -146,14 +157,14 @@ impl SocketTable {
         SocketKey { index, generation }
     }
 
-    /// Forgets a socket. `None` if it was gone already.
-    pub(super) fn remove(&mut self, key: SocketKey) -> Option<(Orphans, bool)> {
+    /// Forgets a socket, and gives the number it was watched by. `None` if it was gone already.
+    pub(super) fn remove(&mut self, key: SocketKey) -> Option<(Orphans, Option<RawFd>)> {
         let entry = self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
         entry.generation = FREE;
         let orphans = [entry.recv.take_armed(), entry.send.take_armed()];
-        let was_watched = entry.is_watched;
+        let watched = entry.watched;
         self.free.push(key.index);
-        Some((orphans, was_watched))
+        Some((orphans, watched))
     }
 
     #[inline]
@@ -268,7 +279,7 @@ mod tests {
         let mut table = SocketTable::new(7);
         let old = table.insert(Role::Stream);
         table.arm(old, Direction::Send, None, waiter(3)).unwrap();
-        assert_eq!(table.remove(old), Some(([None, Some(waiter(3))], false)));
+        assert_eq!(table.remove(old), Some(([None, Some(waiter(3))], None)));
         let new = table.insert(Role::Listener);
         assert!(table.get(old).is_err() && table.get(new).is_ok());
         assert_eq!(table.remove(old), None);

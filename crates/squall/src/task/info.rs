@@ -1,6 +1,10 @@
 //! What can be told of a task: for messages, reports and trees.
 
 use super::context::WaitingOn;
+use super::handle::Handle;
+use super::slot::{Phase, SCHEDULED};
+use super::table::{Standing, Tasks};
+use crate::driver::Waiter;
 use std::fmt;
 use std::panic::Location;
 
@@ -100,4 +104,45 @@ pub(crate) fn draw(tasks: &[TaskInfo]) -> String {
     let mut out = String::new();
     branch(tasks, None, "", &mut out);
     out
+}
+
+impl Tasks {
+    /// Who a waiter is, for an error that has to name somebody.
+    pub(crate) fn describe(&self, waiter: Waiter) -> String {
+        let handle = Handle::from_bits(waiter.0);
+        let info = (handle.home() == self.home()).then(|| self.info_of(handle)).flatten();
+        info.map_or_else(|| "a future of another executor".into(), |info| format!("{info}, which {}", info.state()))
+    }
+
+    pub(crate) fn info_of(&self, handle: Handle) -> Option<TaskInfo> {
+        match self.look(handle) {
+            Standing::Live(_) | Standing::Done(_) => Some(self.info(handle.slot())),
+            Standing::Gone => None,
+        }
+    }
+
+    fn info(&self, index: u32) -> TaskInfo {
+        let (slot, cold) = (self.slot(index), self.cold(index));
+        let name = cold.name.take();
+        let copy = name.as_deref().map(|name| name.to_string());
+        cold.name.set(name);
+        let waiting_on = slot.waiting_on();
+        let awaited = (waiting_on == WaitingOn::Join).then(|| self.cold(slot.detail.get()).id.get());
+        TaskInfo {
+            id: cold.id.get(),
+            name: copy,
+            parent: cold.parent.get(),
+            spawned_at: cold.spawned_at.get(),
+            is_ready: slot.has(SCHEDULED),
+            is_running: slot.phase() == Phase::Running,
+            waiting_on,
+            awaited,
+            waits_at: slot.place.get(),
+        }
+    }
+
+    /// The tasks that have not ended, in the order of their spawning.
+    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
+        self.live_slots().into_iter().map(|(_, index)| self.info(index)).collect()
+    }
 }

@@ -214,7 +214,8 @@ pub(crate) fn drop_quietly<T>(value: T) -> Option<Panic> {
 
 /// Tells of a panic that has nobody to go to. (Its message was already printed by the panic hook.)
 pub(crate) fn report_panic(what: &str, panic: Panic) {
-    eprintln!("squall: {what}: {}", message_of(&*panic));
+    // Printing panics where nobody reads any more; then there is nobody to tell.
+    drop(catch_unwind(AssertUnwindSafe(|| eprintln!("squall: {what}: {}", message_of(&*panic)))));
     // A payload whose own destructor panics must not end the loop either; there is nothing left to tell it with.
     if let Some(again) = drop_quietly(panic) {
         std::mem::forget(again);

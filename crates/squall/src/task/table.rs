@@ -4,27 +4,26 @@
 //! them again: state lives in cells, and each step leaves the table consistent before it calls out. The table
 //! in `slot.rs` says what every combination does.
 
-use super::context::{Enter, WaitingOn};
+use super::context::Enter;
 use super::error::JoinError;
 use super::foreign::ForeignWakers;
 use super::handle::Handle;
-use super::info::{TaskInfo, Who};
+use super::info::Who;
 use super::message::{Envelope, Message};
 use super::raw::{self, Header, Polled, drop_quietly, report_panic};
 use super::ready::ReadyQueue;
 use super::registry::{self, LoopCell};
 use super::slot::{ABORTED, Cold, JOINED, Phase, SCHEDULED, Slot};
 use super::waker::{handle_of, waker_of};
-use crate::driver::Waiter;
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Waker};
 
 /// Polls that make progress at one leaf before the task gives way (the figure that tokio arrived at).
 const BUDGET: u32 = 128;
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 pub(crate) struct Tasks {
     pub(crate) cell: &'static LoopCell,
@@ -33,13 +32,13 @@ pub(crate) struct Tasks {
     /// Slots of the table; the ready queue has room for as many.
     slots: Cell<u32>,
     /// Slots from here on were not handed out in this lease.
-    fresh: Cell<u32>,
+    pub(super) fresh: Cell<u32>,
     free: Cell<u32>,
     live: Cell<u32>,
     spawned: Cell<u64>,
     /// The task whose poll is on the stack.
-    running: Cell<u32>,
-    budget: Cell<u32>,
+    pub(super) running: Cell<u32>,
+    pub(super) budget: Cell<u32>,
     closing: Cell<bool>,
     pub(crate) foreign: ForeignWakers,
 }
@@ -77,11 +76,11 @@ impl Tasks {
     }
 
     #[inline]
-    fn slot(&self, index: u32) -> &Slot {
+    pub(super) fn slot(&self, index: u32) -> &Slot {
         self.cell.slot_at(index)
     }
 
-    fn cold(&self, index: u32) -> &Cold {
+    pub(super) fn cold(&self, index: u32) -> &Cold {
         self.cell.cold_at(index)
     }
 
@@ -99,10 +98,6 @@ impl Tasks {
     /// The number of tasks spawned so far.
     pub(crate) fn spawned(&self) -> u64 {
         self.spawned.get()
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
     }
 
     // --- spawn ---------------------------------------------------------------------------------------------------
@@ -265,18 +260,18 @@ impl Tasks {
                 wake_quietly(joiner);
             }
         } else {
-            self.drop_task(index, task, true);
+            self.drop_task(index, task);
         }
     }
 
     /// Frees the slot first, then drops the output, whose destructor may do anything.
-    fn drop_task(&self, index: u32, task: *mut Header, tell: bool) {
+    fn drop_task(&self, index: u32, task: *mut Header) {
         let cold = self.cold(index);
         let (id, name, spawned_at) = (cold.id.get(), cold.name.take(), cold.spawned_at.get());
         self.free_slot(index);
         // SAFETY: the slot has let go of the task, so it is ours alone; the body holds the output.
         let (panic, joiner) = unsafe { (Header::drop_output(task), Header::replace_joiner(task, None)) };
-        if let Some(panic) = panic.filter(|_| tell) {
+        if let Some(panic) = panic {
             let who = Who { id, name: name.as_deref().map(|name| &**name), spawned_at };
             report_panic(&format!("{who} panicked and nobody awaits it"), panic);
         }
@@ -335,128 +330,12 @@ impl Tasks {
     pub(crate) fn detach(&self, handle: Handle) {
         match self.look(handle) {
             Standing::Live(_) => self.slot(handle.slot()).clear(JOINED),
-            Standing::Done(task) => self.drop_task(handle.slot(), task, true),
+            Standing::Done(task) => self.drop_task(handle.slot(), task),
             Standing::Gone => {}
         }
     }
 
-    // --- waits ---------------------------------------------------------------------------------------------------
-
-    /// A waiter for a waker: its handle, or an entry among the foreign ones, which somebody must `discard` or wake.
-    #[inline]
-    pub(crate) fn waiter(&self, waker: &Waker) -> Waiter {
-        match handle_of(waker) {
-            Some(handle) => Waiter(handle.bits()),
-            None => self.foreign.insert(waker.clone()),
-        }
-    }
-
-    /// True if the waiter wakes what the waker wakes.
-    #[inline]
-    pub(crate) fn same_waiter(&self, waiter: Waiter, waker: &Waker) -> bool {
-        match handle_of(waker) {
-            Some(handle) => handle.bits() == waiter.0,
-            None => self.foreign.will_wake(waiter, waker),
-        }
-    }
-
-    /// Wakes whoever the waiter stands for. A foreign waker's panic is reported; the loop goes on.
-    #[inline]
-    pub(crate) fn wake_waiter(&self, waiter: Waiter) {
-        let handle = Handle::from_bits(waiter.0);
-        if handle.home() == self.home() {
-            self.wake(handle);
-        } else if !handle.is_foreign() {
-            registry::wake_from_afar(handle);
-        } else if let Some(waker) = self.foreign.take(waiter) {
-            wake_quietly(waker);
-        }
-    }
-
-    /// Forgets a waiter that will not be woken.
-    #[inline]
-    pub(crate) fn discard(&self, waiter: Waiter) {
-        if Handle::from_bits(waiter.0).is_foreign() {
-            drop_foreign(self.foreign.take(waiter));
-        }
-    }
-
-    /// Asks whether the budget allows progress, and charges it.
-    #[inline]
-    pub(crate) fn poll_proceed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.poll_budget(cx));
-        self.charge_budget();
-        Poll::Ready(())
-    }
-
-    /// Asks whether the budget allows progress. A leaf that only learns by trying charges it afterwards.
-    #[inline]
-    pub(crate) fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.budget.get() > 0 || self.running.get() == NONE {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    #[inline]
-    pub(crate) fn charge_budget(&self) {
-        self.budget.set(self.budget.get().saturating_sub(1));
-    }
-
-    #[inline]
-    pub(crate) fn current_slot(&self) -> Option<&Slot> {
-        let index = self.running.get();
-        (index != NONE).then(|| self.slot(index))
-    }
-
-    // --- what can be seen ----------------------------------------------------------------------------------------
-
-    pub(crate) fn running(&self) -> Option<TaskInfo> {
-        let index = self.running.get();
-        (index != NONE).then(|| self.info(index))
-    }
-
-    /// Who a waiter is, for an error that has to name somebody.
-    pub(crate) fn describe(&self, waiter: Waiter) -> String {
-        let handle = Handle::from_bits(waiter.0);
-        let info = (handle.home() == self.home()).then(|| self.info_of(handle)).flatten();
-        info.map_or_else(|| "a future of another executor".into(), |info| format!("{info}, which {}", info.state()))
-    }
-
-    pub(crate) fn info_of(&self, handle: Handle) -> Option<TaskInfo> {
-        match self.look(handle) {
-            Standing::Live(_) | Standing::Done(_) => Some(self.info(handle.slot())),
-            Standing::Gone => None,
-        }
-    }
-
-    fn info(&self, index: u32) -> TaskInfo {
-        let (slot, cold) = (self.slot(index), self.cold(index));
-        let name = cold.name.take();
-        let copy = name.as_deref().map(|name| name.to_string());
-        cold.name.set(name);
-        let waiting_on = slot.waiting_on();
-        let awaited = (waiting_on == WaitingOn::Join).then(|| self.cold(slot.detail.get()).id.get());
-        TaskInfo {
-            id: cold.id.get(),
-            name: copy,
-            parent: cold.parent.get(),
-            spawned_at: cold.spawned_at.get(),
-            is_ready: slot.has(SCHEDULED),
-            is_running: slot.phase() == Phase::Running,
-            waiting_on,
-            awaited,
-            waits_at: slot.place.get(),
-        }
-    }
-
-    /// The tasks that have not ended, in the order of their spawning.
-    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
-        self.live_slots().into_iter().map(|(_, index)| self.info(index)).collect()
-    }
-
-    fn live_slots(&self) -> Vec<(u64, u32)> {
+    pub(super) fn live_slots(&self) -> Vec<(u64, u32)> {
         let live = |index: &u32| matches!(self.slot(*index).phase(), Phase::Idle | Phase::Running);
         let mut slots: Vec<_> =
             (0..self.fresh.get()).filter(live).map(|index| (self.cold(index).id.get(), index)).collect();
@@ -472,7 +351,13 @@ impl Tasks {
     }
 
     fn of_this_lease(&self, envelopes: Vec<Envelope>) -> Vec<Message> {
-        envelopes.into_iter().filter(|envelope| envelope.lease == self.lease).map(|envelope| envelope.message).collect()
+        let (ours, stale): (Vec<_>, Vec<_>) = envelopes.into_iter().partition(|envelope| envelope.lease == self.lease);
+        for envelope in stale {
+            if let Some(panic) = drop_quietly(envelope) {
+                report_panic("a request to an event loop that has ended panicked in its destructor", panic);
+            }
+        }
+        ours.into_iter().map(|envelope| envelope.message).collect()
     }
 
     /// Ends all tasks, the youngest first; spawning is refused from here on. Must be entered.
@@ -488,7 +373,7 @@ impl Tasks {
         for index in 0..self.fresh.get() {
             let slot = self.slot(index);
             if slot.phase() == Phase::Done {
-                self.drop_task(index, slot.task.get(), false);
+                self.drop_task(index, slot.task.get());
             }
         }
     }

@@ -175,7 +175,10 @@ mod tests {
         assert_eq!(first + Duration::MAX, last);
         assert_eq!(first - second, first);
         assert_eq!(first - last, Duration::ZERO);
-        assert_eq!((last.checked_add(second), first.checked_add(Duration::MAX), first.checked_sub(second)), (None, None, None));
+        assert_eq!(
+            (last.checked_add(second), first.checked_add(Duration::MAX), first.checked_sub(second)),
+            (None, None, None)
+        );
         assert_eq!(first.checked_add(second).and_then(|later| later.checked_sub(second)), Some(first));
         assert_eq!(first.checked_duration_since(last), None);
         let mut moment = first;

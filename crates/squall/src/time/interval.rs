@@ -1,7 +1,8 @@
 //! Ticks at a steady pace.
 //!
-//! One [`Sleep`] that is set anew with each tick. The schedule is kept by adding the period to the tick that was due, not to the time it was
-//! taken at, so kernel slack does not add up; what happens when the taker is too slow is the caller's choice.
+//! One [`Sleep`] that is set anew with each tick. The period is added to the time the tick was due, not to the time it was taken,
+//! so kernel slack does not add up; what happens when the taker is too slow is the caller's choice. A task that
+//! ticks was rejected: it would need a channel, and would go on ticking for nobody.
 
 use super::instant::{Instant, nanos};
 use super::sleep::{Here, Sleep};
@@ -105,7 +106,11 @@ impl Interval {
             !period.is_zero(),
             "an interval needs a period longer than zero; to give way to other tasks in a loop use squall::yield_now()"
         );
-        Interval { sleep: Sleep::new(start, here, place), period_ns: nanos(period), missed: MissedTicks::default() }
+        Interval {
+            sleep: Sleep::new(start, here, place),
+            period_ns: nanos(period),
+            missed: MissedTicks::default(),
+        }
     }
 
     /// Waits for the next tick and gives the moment it was due, which is not later than now.
@@ -202,7 +207,11 @@ mod tests {
     fn a_tick_taken_in_time_is_followed_by_one_a_period_later() {
         for missed in [MissedTicks::Burst, MissedTicks::Delay, MissedTicks::Skip] {
             assert_eq!(next_tick(100 * MS, 100 * MS, 10 * MS, missed), 110 * MS);
-            assert_eq!(next_tick(100 * MS, 101 * MS, 10 * MS, missed), 110 * MS, "kernel slack does not add up");
+            assert_eq!(
+                next_tick(100 * MS, 101 * MS, 10 * MS, missed),
+                110 * MS,
+                "kernel slack does not add up"
+            );
         }
     }
 
@@ -212,8 +221,16 @@ mod tests {
         assert_eq!(next(MissedTicks::Burst), 110 * MS);
         assert_eq!(next(MissedTicks::Delay), 145 * MS);
         assert_eq!(next(MissedTicks::Skip), 140 * MS);
-        assert_eq!(next_tick(100 * MS, 140 * MS, 10 * MS, MissedTicks::Skip), 150 * MS, "never one that is due already");
-        assert_eq!(next_tick(0, 4 * MS, MS, MissedTicks::Delay), 5 * MS, "a period shorter than the tolerance");
+        assert_eq!(
+            next_tick(100 * MS, 140 * MS, 10 * MS, MissedTicks::Skip),
+            150 * MS,
+            "never one that is due already"
+        );
+        assert_eq!(
+            next_tick(0, 4 * MS, MS, MissedTicks::Delay),
+            5 * MS,
+            "a period shorter than the tolerance"
+        );
     }
 
     #[test]

@@ -172,8 +172,11 @@ impl Sleep {
 
     /// As `poll`, for a future that waits beside the sleep: what that one has noted to wait on says more than "a timer".
     pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_silent =
-            || task::current().and_then(Tasks::current_slot).is_some_and(|slot| slot.waiting_on() == WaitingOn::Nothing);
+        let is_silent = || {
+            task::current()
+                .and_then(Tasks::current_slot)
+                .is_some_and(|slot| slot.waiting_on() == WaitingOn::Nothing)
+        };
         self.poll_deadline(cx, is_silent)
     }
 
@@ -227,7 +230,8 @@ impl Sleep {
     fn move_to(&mut self, core: &Core) {
         assert!(
             !self.is_virtual && !core.is_virtual(),
-            "a sleep was made under another clock than that of the event loop that awaits it: call sleep(), timeout() or interval() inside the task that awaits it, or reset() it there"
+            "a sleep was made under another clock than that of the event loop that awaits it: \
+             call sleep(), timeout() or interval() inside the task that awaits it, or reset() it there"
         );
         self.release();
         self.home = core.home();
@@ -271,7 +275,10 @@ impl Drop for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep").field("deadline", &self.deadline).field("made_at", &format_args!("{}", self.place)).finish()
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .field("made_at", &format_args!("{}", self.place))
+            .finish()
     }
 }
 

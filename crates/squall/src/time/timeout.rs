@@ -50,7 +50,11 @@ use std::time::Duration;
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let here = Here::find();
     let made = here.now;
-    Timeout { future: future.into_future(), sleep: Sleep::new(made + duration, here, Location::caller()), made }
+    Timeout {
+        future: future.into_future(),
+        sleep: Sleep::new(made + duration, here, Location::caller()),
+        made,
+    }
 }
 
 /// Runs a future until a moment at most. Otherwise as [`timeout`].

@@ -27,8 +27,12 @@ fn base() -> Instant {
 #[derive(Debug)]
 pub(crate) enum Clock {
     /// Holds a copy of the base: a read is one call and one subtraction.
-    Real { base: Instant },
-    Virtual { now_ns: Cell<u64> },
+    Real {
+        base: Instant,
+    },
+    Virtual {
+        now_ns: Cell<u64>,
+    },
 }
 
 impl Clock {

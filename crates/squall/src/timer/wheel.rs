@@ -42,6 +42,8 @@ const IN_NEAR: u32 = u32::MAX;
 const IN_NONE: u32 = u32::MAX - 1;
 /// More timers than are looked at to find the earliest of them.
 const CROWD: usize = 64;
+/// Fewer timers than this are never a multitude (so few stay in the cache). Small in tests, so that they come there.
+const LEAST_MULTITUDE: usize = if cfg!(test) { 8 } else { 4096 };
 /// The end of the free list.
 const NIL: u32 = u32::MAX;
 
@@ -102,7 +104,7 @@ impl Wheel {
             cursor: now_ns >> TICK_BITS,
             occupied: [0; LEVELS],
             unsorted: [0; LEVELS],
-            slots: Box::new(std::array::from_fn(|slot| empty(slot))),
+            slots: Box::new(std::array::from_fn(empty)),
             earliest: 0,
             near: Near::default(),
         }
@@ -125,7 +127,8 @@ impl Wheel {
     /// With two thousand million timers set.
     #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, waiter: NonZeroU64) -> TimerKey {
-        let generation = NonZeroU64::new(self.next_generation).expect("generations start at 1 and never wrap");
+        let generation =
+            NonZeroU64::new(self.next_generation).expect("generations start at 1 and never wrap");
         self.next_generation += 1;
         self.len += 1;
         let entry = Entry { deadline, waiter, generation: generation.get(), next: NIL, prev: IN_NONE };
@@ -162,7 +165,8 @@ impl Wheel {
     /// Unsets a timer and gives its waiter back. `None` if it has fired or was cancelled before.
     #[inline]
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<NonZeroU64> {
-        let entry = *self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())?;
+        let entry =
+            *self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())?;
         self.release(key.index);
         match entry.prev {
             IN_NEAR => {
@@ -183,22 +187,19 @@ impl Wheel {
     /// Whom a timer will wake; `None` if it has fired or was cancelled.
     #[inline]
     pub(crate) fn waiter_of(&self, key: TimerKey) -> Option<NonZeroU64> {
-        let entry = self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())?;
+        let entry =
+            self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation.get())?;
         Some(entry.waiter)
     }
 
     /// Lets a timer wake somebody else, and gives the waiter before. `None` if it has fired or was cancelled.
     #[inline]
     pub(crate) fn replace_waiter(&mut self, key: TimerKey, waiter: NonZeroU64) -> Option<NonZeroU64> {
-        let entry =
-            self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation.get())?;
+        let entry = self
+            .entries
+            .get_mut(key.index as usize)
+            .filter(|entry| entry.generation == key.generation.get())?;
         Some(std::mem::replace(&mut entry.waiter, waiter))
-    }
-
-    /// True until the timer has fired or is cancelled.
-    #[inline]
-    pub(crate) fn is_pending(&self, key: TimerKey) -> bool {
-        self.waiter_of(key).is_some()
     }
 
     /// When the next timer is due, exactly; `None` if there is none that ever fires.
@@ -349,22 +350,55 @@ impl Wheel {
     fn unload(&mut self, level: usize, digit: u32) {
         self.cursor = self.start_of(level, digit);
         let slot = slot_of(level, digit);
-        let mut link = std::mem::replace(&mut self.slots[slot], empty(slot)).first;
+        let first = std::mem::replace(&mut self.slots[slot], empty(slot)).first;
         self.vacate(slot);
         self.earliest = 0;
-        while link < SLOT {
-            let index = link;
-            let entry = &mut self.entries[index as usize];
-            let (deadline, generation) = (entry.deadline, entry.generation);
-            link = entry.next;
-            if deadline >> TICK_BITS > self.cursor {
-                self.link(index, deadline);
-            } else {
-                entry.prev = IN_NEAR;
-                self.near.load(Item { deadline, generation, index });
+        if self.is_multitude(first) {
+            let shift = TICK_BITS + DIGIT_BITS * level as u32;
+            let here = self.cursor << TICK_BITS >> shift;
+            for index in 0..self.entries.len() as u32 {
+                let entry = &self.entries[index as usize];
+                if entry.deadline >> shift == here && entry.generation != 0 && entry.prev < IN_NONE {
+                    self.unload_one(index);
+                }
+            }
+        } else {
+            let mut link = first;
+            while link < SLOT {
+                link = self.unload_one(link);
             }
         }
         self.near.sort();
+    }
+
+    /// Gives the link to the next one.
+    #[inline]
+    fn unload_one(&mut self, index: u32) -> u32 {
+        let entry = &mut self.entries[index as usize];
+        let (deadline, generation, next) = (entry.deadline, entry.generation, entry.next);
+        if deadline >> TICK_BITS > self.cursor {
+            self.link(index, deadline);
+        } else {
+            entry.prev = IN_NEAR;
+            self.near.load(Item { deadline, generation, index });
+        }
+        next
+    }
+
+    /// True if a list holds a good part of all timers. Then all entries are read in a row: following the list is a cache miss for
+    /// each, which was measured at 80 ms for a million timers that lie in one slot.
+    #[inline]
+    fn is_multitude(&self, first: u32) -> bool {
+        let many = self.entries.len() / 16;
+        if many < LEAST_MULTITUDE {
+            return false;
+        }
+        let (mut link, mut count) = (first, 0);
+        while link < SLOT && count < many {
+            link = self.entries[link as usize].next;
+            count += 1;
+        }
+        count == many
     }
 }
 

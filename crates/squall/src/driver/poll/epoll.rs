@@ -59,7 +59,8 @@ impl Selector {
                 token: event.data.u64(),
                 readable: hung_up || flags.intersects(F::IN | F::PRI),
                 writable: flags.intersects(F::OUT | F::HUP | F::ERR),
-                hung_up,
+                // A read stops short at urgent data too, with more behind it.
+                hung_up: hung_up || flags.contains(F::PRI),
             });
         }
         Ok(())

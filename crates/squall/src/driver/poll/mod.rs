@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What the kernel said of one descriptor.
 struct Event {
@@ -38,10 +38,16 @@ struct Event {
 /// The notifier's token; no socket has it, as there are fewer sockets than 2^32 - 1.
 const NOTIFIER: u64 = u64::MAX;
 
+/// The kernel takes no more slices in one call; the rest waits for the next.
+const MOST_SLICES: usize = 1024;
+
 pub(crate) struct PollDriver {
     selector: sys::Selector,
     sockets: SocketTable,
     chunks: ChunkPool,
+    /// Descriptors that were forgotten without a word to the kernel, since they were another thread's by then. If one was not closed, the kernel
+    /// watches it still, in vain.
+    abandoned: Vec<RawFd>,
     notifier: &'static Notifier,
 }
 
@@ -49,7 +55,8 @@ impl PollDriver {
     pub(super) fn new(notifier: &'static Notifier, first_generation: u64) -> io::Result<PollDriver> {
         let selector = sys::Selector::new()?;
         selector.add(notifier.as_fd(), NOTIFIER)?;
-        Ok(PollDriver { selector, sockets: SocketTable::new(first_generation), chunks: ChunkPool::default(), notifier })
+        let sockets = SocketTable::new(first_generation);
+        Ok(PollDriver { selector, sockets, chunks: ChunkPool::default(), abandoned: Vec::new(), notifier })
     }
 
     pub(super) fn next_generation(&self) -> u64 {
@@ -65,15 +72,32 @@ impl PollDriver {
     }
 
     pub(super) fn detach(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> Orphans {
-        let Some((orphans, was_watched)) = self.sockets.remove(key) else { return [None; 2] };
-        if was_watched {
+        let Some((orphans, watched)) = self.sockets.remove(key) else { return [None; 2] };
+        if watched.is_some() {
             self.selector.remove(fd);
         }
         orphans
     }
 
     pub(super) fn forget(&mut self, key: SocketKey) -> Orphans {
-        self.sockets.remove(key).map_or([None; 2], |(orphans, _)| orphans)
+        let Some((orphans, watched)) = self.sockets.remove(key) else { return [None; 2] };
+        self.abandoned.extend(watched.filter(|fd| !self.abandoned.contains(fd)));
+        orphans
+    }
+
+    /// Tells the kernel of a descriptor, once.
+    fn watch(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = self.sockets.get(key)?;
+        if entry.watched.is_some() {
+            return Ok(());
+        }
+        if let Some(at) = self.abandoned.iter().position(|abandoned| *abandoned == fd.as_raw_fd()) {
+            self.abandoned.swap_remove(at);
+            self.selector.remove(fd);
+        }
+        self.selector.add(fd, key.token())?;
+        entry.watched = Some(fd.as_raw_fd());
+        Ok(())
     }
 
     pub(super) fn close(&mut self, key: SocketKey, fd: OwnedFd) -> Orphans {
@@ -92,7 +116,7 @@ impl PollDriver {
                 // A peer without an address has gone again (macOS), or gave up while it stood in the backlog.
                 Ok((_, None)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    entry.ready_recv = false;
+                    entry.mark_drained(Direction::Recv);
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Err(errno) => return Err(errno.into()),
@@ -148,7 +172,7 @@ impl PollDriver {
         let answer = until_uninterrupted(try_it);
         match &answer {
             Ok(n) if *n == room || *n == 0 || entry.has_hung_up => {}
-            Ok(_) | Err(Errno::WOULDBLOCK) => entry.ready_recv = false,
+            Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Recv),
             Err(_) => {}
         }
         entry.state.after_recv(answer.map_err(io::Error::from))
@@ -164,10 +188,11 @@ impl PollDriver {
         fd: BorrowedFd<'_>,
         into: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
+        let first = into.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
+        let most = into.len().min(first + MOST_SLICES);
+        let into = &mut into[first..most];
         let room = into.iter().map(|slice| slice.len()).sum();
-        // The kernel takes no more slices in one call; the rest waits for the next.
-        let most = into.len().min(1024);
-        self.receive(key, room, || rustix::io::readv(fd, &mut into[..most]))
+        self.receive(key, room, || rustix::io::readv(fd, &mut *into))
     }
 
     pub(super) fn peek(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
@@ -179,14 +204,11 @@ impl PollDriver {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let answer = until_uninterrupted(|| Ok(rustix::net::recv(fd, &mut *into, RecvFlags::PEEK)?.0));
-        match answer {
-            // A look takes nothing, so it ends nothing either: the end of the stream is still to be read.
-            Ok(n) => Ok(n),
-            Err(errno) => {
-                entry.ready_recv = errno != Errno::WOULDBLOCK;
-                entry.state.after_recv(Err(errno.into()))
-            }
+        if answer == Err(Errno::WOULDBLOCK) {
+            entry.mark_drained(Direction::Recv);
         }
+        // Nothing comes after the end, so a look may find it.
+        entry.state.after_recv(answer.map_err(io::Error::from))
     }
 
     pub(super) fn recv_chunk(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<Option<Chunk>> {
@@ -211,7 +233,7 @@ impl PollDriver {
         let answer = until_uninterrupted(try_it);
         match &answer {
             Ok(n) if *n == bytes || entry.has_hung_up => {}
-            Ok(_) | Err(Errno::WOULDBLOCK) => entry.ready_send = false,
+            Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Send),
             Err(_) => {}
         }
         entry.state.after_send(answer.map_err(io::Error::from))
@@ -227,7 +249,8 @@ impl PollDriver {
         fd: BorrowedFd<'_>,
         from: &[IoSlice<'_>],
     ) -> io::Result<usize> {
-        let from = &from[..from.len().min(1024)];
+        let first = from.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
+        let from = &from[first..from.len().min(first + MOST_SLICES)];
         let bytes = from.iter().map(|slice| slice.len()).sum();
         self.transmit(key, bytes, || {
             rustix::net::sendmsg(fd, from, &mut rustix::net::SendAncillaryBuffer::default(), SEND)
@@ -262,7 +285,8 @@ impl PollDriver {
 
     pub(super) fn is_ready(&mut self, key: SocketKey, fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        self.sockets.get(key)?;
+        // Before the question, so that what cannot be watched says so each time, whether or not it is ready now.
+        self.watch(key, fd)?;
         let flags = match direction {
             Direction::Recv => PollFlags::IN | PollFlags::PRI,
             Direction::Send => PollFlags::OUT,
@@ -285,11 +309,7 @@ impl PollDriver {
         op: Option<OpId>,
         waiter: Waiter,
     ) -> io::Result<(OpId, Option<Waiter>)> {
-        let entry = self.sockets.get(key)?;
-        if !entry.is_watched {
-            self.selector.add(fd, key.token())?;
-            entry.is_watched = true;
-        }
+        self.watch(key, fd)?;
         self.sockets.arm(key, direction, op, waiter)
     }
 

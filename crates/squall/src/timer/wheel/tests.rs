@@ -17,8 +17,11 @@ fn fire(wheel: &mut Wheel, now: u64) -> Vec<u64> {
 }
 
 impl Wheel {
-    /// What must hold between any two calls.
+    /// What must hold between any two calls. (Under Miri it would take most of the time, and finds nothing of Miri's kind.)
     fn check(&self) {
+        if cfg!(miri) {
+            return;
+        }
         let mut found = 0;
         for slot in 0..SLOTS {
             let (level, digit) = (slot >> DIGIT_BITS, slot as u32 & DIGIT as u32);
@@ -29,7 +32,11 @@ impl Wheel {
                 assert_eq!(entry.prev, prev);
                 assert!(entry.generation != 0, "a free entry stands in a slot");
                 assert!(entry.deadline >> TICK_BITS > self.cursor);
-                assert_eq!(place(self.cursor, entry.deadline), (level, digit), "a timer lies in another's slot");
+                assert_eq!(
+                    place(self.cursor, entry.deadline),
+                    (level, digit),
+                    "a timer lies in another's slot"
+                );
                 sorted &= entry.deadline >= latest;
                 (latest, prev, link) = (entry.deadline, link, entry.next);
                 found += 1;
@@ -40,7 +47,8 @@ impl Wheel {
             assert!(sorted || self.unsorted[level] >> digit & 1 == 1);
             assert!(prev < SLOT || self.unsorted[level] >> digit & 1 == 0);
         }
-        let others = self.entries.iter().filter(|entry| entry.generation != 0 && entry.prev >= IN_NONE).count();
+        let others =
+            self.entries.iter().filter(|entry| entry.generation != 0 && entry.prev >= IN_NONE).count();
         assert_eq!(found + others, self.len);
         let in_slots = self.entries.iter().filter(|entry| entry.generation != 0 && entry.prev < IN_NONE);
         assert!(self.earliest == 0 || in_slots.map(|entry| entry.deadline).min() == Some(self.earliest));
@@ -52,7 +60,9 @@ impl Wheel {
 
 #[test]
 fn timers_fire_at_their_nanosecond_and_not_before() {
-    for deadline in [1, TICK - 1, TICK, TICK + 1, 63 * TICK, 64 * TICK, 64 * TICK + 1, HOUR, 1 << 62, u64::MAX - 1] {
+    for deadline in
+        [1, TICK - 1, TICK, TICK + 1, 63 * TICK, 64 * TICK, 64 * TICK + 1, HOUR, 1 << 62, u64::MAX - 1]
+    {
         let mut wheel = Wheel::new(0, 0);
         wheel.insert(deadline, waiter(1));
         assert_eq!(wheel.next_deadline(), Some(deadline));
@@ -79,7 +89,9 @@ fn the_order_is_that_of_deadlines_then_that_of_setting() {
 fn equal_deadlines_stay_in_order_on_whatever_level_each_was_set() {
     let mut wheel = Wheel::new(0, 0);
     let deadline = 3 * HOUR + 12_345;
-    for (n, before) in [3 * HOUR, HOUR, 60_000_000_000, 1_000_000_000, 10 * TICK, TICK, 1, 0].into_iter().enumerate() {
+    for (n, before) in
+        [3 * HOUR, HOUR, 60_000_000_000, 1_000_000_000, 10 * TICK, TICK, 1, 0].into_iter().enumerate()
+    {
         assert_eq!(wheel.pop_due(deadline - before - 1), None);
         wheel.insert(deadline, waiter(n as u64 + 1));
         wheel.check();
@@ -105,7 +117,7 @@ fn the_last_nanosecond_never_comes() {
     assert_eq!(wheel.pop_due(u64::MAX), None);
     let late = wheel.insert(u64::MAX, waiter(2));
     assert_eq!((wheel.next_deadline(), wheel.pop_due(u64::MAX)), (None, None));
-    assert!(wheel.is_pending(early));
+    assert_eq!(wheel.waiter_of(early), Some(waiter(1)));
     assert_eq!((wheel.cancel(early), wheel.cancel(late)), (Some(waiter(1)), Some(waiter(2))));
     assert_eq!(wheel.len(), 0);
 }
@@ -119,12 +131,15 @@ fn a_key_is_stale_once_its_timer_fired_or_was_cancelled() {
         assert_eq!(wheel.waiter_of(key), Some(waiter(4)));
         assert_eq!(wheel.cancel(key), Some(waiter(4)));
         let reused = wheel.insert(deadline, waiter(3));
-        assert_eq!((wheel.cancel(key), wheel.waiter_of(key), wheel.replace_waiter(key, waiter(1))), (None, None, None));
+        assert_eq!(
+            (wheel.cancel(key), wheel.waiter_of(key), wheel.replace_waiter(key, waiter(1))),
+            (None, None, None)
+        );
         assert_eq!(wheel.cancel(reused), Some(waiter(3)));
     }
     let key = wheel.insert(5, waiter(2));
     assert_eq!(wheel.pop_due(5), Some(waiter(2)));
-    assert!(!wheel.is_pending(key));
+    assert_eq!(wheel.waiter_of(key), None);
 
     let mut later = Wheel::new(0, wheel.next_generation());
     later.insert(5, waiter(6));
@@ -149,7 +164,8 @@ fn a_cancelled_timer_is_no_ones_next_deadline() {
 fn a_crowd_out_of_order_is_looked_through_in_small_pieces() {
     let mut wheel = Wheel::new(0, 0);
     let mut deadlines: Vec<u64> = (0..300).map(|n| HOUR + n * 7_919_000_000_001 % (10 * TICK)).collect();
-    let mut keys: Vec<_> = deadlines.iter().map(|deadline| (*deadline, wheel.insert(*deadline, waiter(1)))).collect();
+    let mut keys: Vec<_> =
+        deadlines.iter().map(|deadline| (*deadline, wheel.insert(*deadline, waiter(1)))).collect();
     deadlines.sort_unstable();
     keys.sort_unstable_by_key(|(deadline, _)| *deadline);
     for ((_, key), deadline) in keys.into_iter().zip(deadlines) {
@@ -281,7 +297,9 @@ impl Model {
             }
             Step::Crowd(from_now) => {
                 for n in 0..100 {
-                    self.insert(self.now.saturating_add(from_now).saturating_add(n * 7_919_000_000_001 % (20 * TICK)));
+                    self.insert(
+                        self.now.saturating_add(from_now).saturating_add(n * 7_919_000_000_001 % (20 * TICK)),
+                    );
                 }
             }
             Step::Cancel(n) => {
