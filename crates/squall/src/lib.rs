@@ -75,8 +75,9 @@ pub mod time;
 
 pub use driver::DriverKind;
 pub use event_loop::{
-    Builder, CatchUnwind, DriverChoice, EventLoop, LoopHandle, MOST_POLLS_BETWEEN_LOOKS, Panicked, RemoteHandle,
-    Stopping, YieldNow, catch_unwind, driver, run, run_forever, spawn, spawn_named, stop, stopping, yield_now,
+    Builder, CatchUnwind, DriverChoice, EventLoop, LoopHandle, MOST_POLLS_BETWEEN_LOOKS, Panicked,
+    RemoteHandle, Stopping, YieldNow, catch_unwind, driver, run, run_forever, spawn, spawn_named, stop,
+    stopping, yield_now,
 };
 pub use task::{JoinError, JoinHandle, TaskId};
 

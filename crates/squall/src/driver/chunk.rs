@@ -21,7 +21,10 @@ pub(super) struct ChunkPool {
 
 impl ChunkPool {
     /// Fills a buffer; it goes back at once if there is nothing to lend.
-    pub(super) fn fill<E>(&self, receive: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Option<Chunk>, E> {
+    pub(super) fn fill<E>(
+        &self,
+        receive: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Option<Chunk>, E> {
         let taken = self.free.borrow_mut().pop();
         let buffer = taken.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         let mut chunk = Chunk { buffer, len: 0, pool: self.clone() };

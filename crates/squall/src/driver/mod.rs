@@ -194,14 +194,24 @@ impl Driver {
     }
 
     /// True if the descriptor is ready now, asked of the kernel: level-triggered, so nobody has to say when it was drained.
-    pub(crate) fn is_ready(&mut self, key: SocketKey, fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    pub(crate) fn is_ready(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
         each!(self, driver => driver.is_ready(key, fd, direction))
     }
 
     /// Fails if another operation waits in that direction: called before the operation is tried, so that a second reader takes
     /// nothing from the first.
     #[inline]
-    pub(crate) fn check_turn(&self, key: SocketKey, direction: Direction, op: Option<OpId>) -> Result<(), Armed> {
+    pub(crate) fn check_turn(
+        &self,
+        key: SocketKey,
+        direction: Direction,
+        op: Option<OpId>,
+    ) -> Result<(), Armed> {
         each!(self, driver => driver.check_turn(key, direction, op))
     }
 
@@ -223,7 +233,11 @@ impl Driver {
     }
 
     /// Hands over what is queued and waits at most `timeout_ns` (`None`: until something happens, 0: not at all).
-    pub(crate) fn park(&mut self, timeout_ns: Option<u64>, woken: &mut Vec<(Waiter, Cause)>) -> io::Result<()> {
+    pub(crate) fn park(
+        &mut self,
+        timeout_ns: Option<u64>,
+        woken: &mut Vec<(Waiter, Cause)>,
+    ) -> io::Result<()> {
         each!(self, driver => driver.park(timeout_ns, woken))
     }
 }

@@ -129,7 +129,9 @@ impl State {
     /// An error that ends the connection sticks: the kernel tells it once, but everybody who asks must learn of it.
     fn after(self, error: &io::Error) -> State {
         match error.raw_os_error() {
-            Some(errno @ (libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ECONNABORTED)) => State::Failed(errno),
+            Some(errno @ (libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ECONNABORTED)) => {
+                State::Failed(errno)
+            }
             _ => self,
         }
     }

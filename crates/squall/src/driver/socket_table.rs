@@ -118,7 +118,12 @@ pub(super) struct SocketTable {
 
 impl SocketTable {
     pub(super) fn new(first_generation: u64) -> SocketTable {
-        SocketTable { entries: Vec::new(), free: Vec::new(), next_generation: first_generation.max(1), next_op: 1 }
+        SocketTable {
+            entries: Vec::new(),
+            free: Vec::new(),
+            next_generation: first_generation.max(1),
+            next_op: 1,
+        }
     }
 
     pub(super) fn next_generation(&self) -> u64 {
@@ -159,7 +164,8 @@ impl SocketTable {
 
     /// Forgets a socket, and gives the number it was watched by. `None` if it was gone already.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<(Orphans, Option<RawFd>)> {
-        let entry = self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
+        let entry =
+            self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
         entry.generation = FREE;
         let orphans = [entry.recv.take_armed(), entry.send.take_armed()];
         let watched = entry.watched;
@@ -183,8 +189,14 @@ impl SocketTable {
     }
 
     #[inline]
-    pub(super) fn check_turn(&self, key: SocketKey, direction: Direction, op: Option<OpId>) -> Result<(), Armed> {
-        let Some(entry) = self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation)
+    pub(super) fn check_turn(
+        &self,
+        key: SocketKey,
+        direction: Direction,
+        op: Option<OpId>,
+    ) -> Result<(), Armed> {
+        let Some(entry) =
+            self.entries.get(key.index as usize).filter(|entry| entry.generation == key.generation)
         else {
             return Ok(());
         };

@@ -42,7 +42,9 @@ impl DriverChoice {
         let choice = match (self, std::env::var_os(VARIABLE)) {
             (DriverChoice::Auto, Some(name)) if !name.is_empty() => {
                 let name = name.to_string_lossy();
-                name.parse().map_err(|error: io::Error| io::Error::new(error.kind(), format!("{VARIABLE}: {error}")))?
+                name.parse().map_err(|error: io::Error| {
+                    io::Error::new(error.kind(), format!("{VARIABLE}: {error}"))
+                })?
             }
             (choice, _) => choice,
         };
@@ -140,7 +142,10 @@ impl Builder {
     /// # Panics
     /// As `run_forever`.
     #[track_caller]
-    pub fn run_forever<E: From<io::Error>>(&self, setup: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    pub fn run_forever<E: From<io::Error>>(
+        &self,
+        setup: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
         super::life::refuse_nesting("run_forever");
         self.build()?.run_forever(setup)
     }

@@ -54,7 +54,10 @@ impl<F: Future> Future for CatchUnwind<F> {
             (output, Ok(())) => Poll::Ready(output),
             (Ok(output), Err(panic)) => {
                 if let Some(second) = drop_quietly(output) {
-                    crate::task::report_panic("an output's destructor panicked after its future's had", second);
+                    crate::task::report_panic(
+                        "an output's destructor panicked after its future's had",
+                        second,
+                    );
                 }
                 Poll::Ready(Err(Panicked(Mutex::new(panic))))
             }

@@ -58,7 +58,10 @@ impl Core {
             Err(error) => {
                 drop(tasks.end_lease());
                 cell.release();
-                return Err(io::Error::new(error.kind(), format!("cannot start an event loop's driver: {error}")));
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("cannot start an event loop's driver: {error}"),
+                ));
             }
         };
         let clock = if is_virtual { Clock::virtual_from(0) } else { Clock::real() };
@@ -117,7 +120,10 @@ impl Core {
         self.tasks.close(entered);
         for message in self.tasks.end_lease() {
             if let Some(panic) = task::drop_quietly(message) {
-                task::report_panic("a request to an event loop that has ended panicked in its destructor", panic);
+                task::report_panic(
+                    "a request to an event loop that has ended panicked in its destructor",
+                    panic,
+                );
             }
         }
         self.tasks.drop_foreign_wakers();

@@ -100,7 +100,8 @@ impl Home {
 
     /// Leaves word for the loop, from anywhere. Gives the message back if the loop has ended.
     pub(crate) fn send(self, message: crate::task::Message) -> Result<(), crate::task::Message> {
-        let Some(cell) = crate::task::cell_of(self.cell).filter(|cell| cell.current_lease() == self.lease) else {
+        let Some(cell) = crate::task::cell_of(self.cell).filter(|cell| cell.current_lease() == self.lease)
+        else {
             return Err(message);
         };
         let envelope = crate::task::Envelope { lease: self.lease, message };

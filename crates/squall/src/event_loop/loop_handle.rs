@@ -62,7 +62,13 @@ impl LoopHandle {
 
     /// Asks the loop to stop; see [`stop`](crate::stop).
     pub fn stop(&self) {
-        if current::try_with(|core| core.home() == self.home && { core.stop.request(); true }) != Some(true) {
+        if current::try_with(|core| {
+            core.home() == self.home && {
+                core.stop.request();
+                true
+            }
+        }) != Some(true)
+        {
             let _ = self.home.send(Message::Stop);
         }
     }
@@ -160,7 +166,10 @@ impl<T> Drop for Delivery<T> {
                 let state = shared.lock();
                 (state.is_aborted, state.task.is_some())
             };
-            finish(&shared, Err(if is_aborted || began { JoinError::cancelled() } else { JoinError::loop_ended() }));
+            finish(
+                &shared,
+                Err(if is_aborted || began { JoinError::cancelled() } else { JoinError::loop_ended() }),
+            );
         }
     }
 }

@@ -69,7 +69,11 @@ mod tests {
         assert_eq!(adapt(64, 640), 128, "cheap polls: doubles at most");
         assert_eq!(adapt(MOST_POLLS_BETWEEN_LOOKS, 1), MOST_POLLS_BETWEEN_LOOKS);
         assert_eq!(adapt(64, 2 * TARGET_NS), 32, "twice the target: half the polls");
-        assert_eq!(adapt(MOST_POLLS_BETWEEN_LOOKS, u64::MAX), LEAST, "one endless poll: back to the least at once");
+        assert_eq!(
+            adapt(MOST_POLLS_BETWEEN_LOOKS, u64::MAX),
+            LEAST,
+            "one endless poll: back to the least at once"
+        );
         assert_eq!(adapt(LEAST, 0), 2 * LEAST);
     }
 

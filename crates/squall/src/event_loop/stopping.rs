@@ -80,7 +80,10 @@ impl Future for Stopping {
         let Some((key, home)) = this.key.take() else { return Poll::Ready(()) };
         let mut key = Some(key);
         let polled = current::with("squall::stopping", |core| {
-            assert!(core.home() == home, "squall::stopping() was polled on another event loop than it began to wait on");
+            assert!(
+                core.home() == home,
+                "squall::stopping() was polled on another event loop than it began to wait on"
+            );
             poll_turn(&core.stop.waiting, |list| list, &mut key, cx, WaitingOn::Stopping, this.place)
         });
         this.key = key.map(|key| (key, home));

@@ -1,8 +1,8 @@
 //! What `#[squall::test]` expands to.
 
+use super::Builder;
 use super::core::Idle;
 use super::current::Entered;
-use super::Builder;
 use crate::task;
 use std::future::Future;
 

@@ -174,7 +174,9 @@ impl Core {
     #[inline]
     fn begin_turn(&self) {
         if self.is_turning.replace(true) {
-            panic!("this event loop is in a turn already: a task cannot turn the loop it runs on; await instead");
+            panic!(
+                "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"
+            );
         }
         if self.tasks.cell.is_inherited() {
             // Turning it would take the parent's events.

@@ -5,8 +5,8 @@ use crate::driver::{Armed, Direction, Driver, OpId, SocketKey};
 use crate::event_loop::{self, Core, Home};
 use crate::task::{Message, WaitingOn, note_waiting_for};
 use std::io;
-use std::panic::Location;
 use std::os::fd::BorrowedFd;
+use std::panic::Location;
 use std::task::{Context, Poll, ready};
 
 /// A socket as an operation sees it.

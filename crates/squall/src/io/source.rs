@@ -76,7 +76,11 @@ impl<T: AsFd> Source<T> {
     /// Cancellation: dropping the future stops waiting, nothing is lost.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_, T> {
-        Ready { source: self, op: Op::new(Direction::Recv, WaitingOn::Readable, Location::caller()), what: "readable" }
+        Ready {
+            source: self,
+            op: Op::new(Direction::Recv, WaitingOn::Readable, Location::caller()),
+            what: "readable",
+        }
     }
 
     /// Waits until the descriptor can be written to (or has failed, which writing will tell).
@@ -85,7 +89,11 @@ impl<T: AsFd> Source<T> {
     /// As for [`readable`](Self::readable).
     #[track_caller]
     pub fn writable(&self) -> Ready<'_, T> {
-        Ready { source: self, op: Op::new(Direction::Send, WaitingOn::Writable, Location::caller()), what: "writable" }
+        Ready {
+            source: self,
+            op: Op::new(Direction::Send, WaitingOn::Writable, Location::caller()),
+            what: "writable",
+        }
     }
 
     /// What was given to [`new`](Self::new).

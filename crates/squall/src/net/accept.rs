@@ -49,7 +49,9 @@ impl Future for Accept<'_> {
                 this.pause = None;
             }
             match ready!(this.op.poll("accept", cx, |driver, key, fd| driver.accept(key, fd))) {
-                Ok((fd, peer)) => return Poll::Ready(TcpStream::adopt("accept", fd).map(|stream| (stream, peer))),
+                Ok((fd, peer)) => {
+                    return Poll::Ready(TcpStream::adopt("accept", fd).map(|stream| (stream, peer)));
+                }
                 Err(error) if is_exhaustion(&error) => {
                     report(&error);
                     this.pause = Some(sleep(this.pause_length));
@@ -71,6 +73,8 @@ fn report(error: &io::Error) {
     let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if last.is_none_or(|last| now.saturating_duration_since(last) >= BETWEEN_REPORTS) {
         *last = Some(now);
-        eprintln!("squall: accept: {error}; trying again when there may be room (raise the limit: ulimit -n)");
+        eprintln!(
+            "squall: accept: {error}; trying again when there may be room (raise the limit: ulimit -n)"
+        );
     }
 }

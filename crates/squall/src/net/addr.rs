@@ -86,7 +86,9 @@ impl ToAddrs for str {
         }
         match self.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
             Some((host, Ok(port))) if !host.is_empty() => Resolve::host(host, port),
-            _ => Resolve(Kind::Invalid(format!("{self:?} is no address: write it as host:port, like \"127.0.0.1:8888\""))),
+            _ => Resolve(Kind::Invalid(format!(
+                "{self:?} is no address: write it as host:port, like \"127.0.0.1:8888\""
+            ))),
         }
     }
 }
@@ -169,8 +171,6 @@ impl fmt::Debug for Resolving {
     }
 }
 
-
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +202,10 @@ mod tests {
     fn what_is_no_address_says_how_to_write_one() {
         for text in ["", "localhost", ":80", "localhost:http", "localhost:99999"] {
             let Kind::Invalid(why) = text.to_addrs().0 else { panic!("{text:?} was taken") };
-            assert_eq!(why, format!("{text:?} is no address: write it as host:port, like \"127.0.0.1:8888\""));
+            assert_eq!(
+                why,
+                format!("{text:?} is no address: write it as host:port, like \"127.0.0.1:8888\"")
+            );
         }
     }
 }

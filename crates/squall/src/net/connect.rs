@@ -61,10 +61,12 @@ impl Future for Connect {
                 }
                 State::Trying { attempt: Some(attempt), last, .. } => {
                     let Attempt { to, socket, op } = attempt;
-                    let answer =
-                        ready!(op.poll(socket.by_ref(), "connect", cx, |driver, key, fd| driver.connect_result(key, fd)));
+                    let answer = ready!(op.poll(socket.by_ref(), "connect", cx, |driver, key, fd| {
+                        driver.connect_result(key, fd)
+                    }));
                     let Err(error) = answer else {
-                        let State::Trying { attempt: Some(done), .. } = std::mem::replace(&mut this.state, State::Done)
+                        let State::Trying { attempt: Some(done), .. } =
+                            std::mem::replace(&mut this.state, State::Done)
                         else {
                             unreachable!("matched above")
                         };

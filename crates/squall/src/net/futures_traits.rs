@@ -33,7 +33,11 @@ fn poll_write(socket: &Socket, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Re
     op.poll(socket.by_ref(), "poll_write", cx, |driver, key, fd| driver.send(key, fd, from))
 }
 
-fn poll_write_vectored(socket: &Socket, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+fn poll_write_vectored(
+    socket: &Socket,
+    cx: &mut Context<'_>,
+    from: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
     let mut op = Op::polled(Direction::Send, WaitingOn::Write);
     op.poll(socket.by_ref(), "poll_write_vectored", cx, |driver, key, fd| driver.send_vectored(key, fd, from))
 }

@@ -1,9 +1,9 @@
 //! A listening TCP socket.
 
+use super::ToAddrs;
 use super::accept::Accept;
 use super::addr::Resolving;
 use super::stream::{TcpStream, inet};
-use super::ToAddrs;
 use crate::driver::Role;
 use crate::io::Socket;
 use crate::task::{WaitingOn, note_waiting};
@@ -125,7 +125,9 @@ impl Future for Bind {
         for addr in addrs? {
             match self.options.listen(addr) {
                 Ok(socket) => return Poll::Ready(Ok(TcpListener { socket })),
-                Err(error) => last = Some(io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))),
+                Err(error) => {
+                    last = Some(io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
+                }
             }
         }
         Poll::Ready(Err(last.expect("resolving gives at least one address")))

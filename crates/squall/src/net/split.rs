@@ -1,7 +1,9 @@
 //! The two directions of a stream as two values.
 
 use super::stream::TcpStream;
-use super::transfer::{Flush, Peek, Read, ReadExact, ReadVectored, Recv, ShutDown, Write, WriteAll, WriteVectored};
+use super::transfer::{
+    Flush, Peek, Read, ReadExact, ReadVectored, Recv, ShutDown, Write, WriteAll, WriteVectored,
+};
 use crate::io::Chunk;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -79,7 +81,10 @@ impl OwnedWriteHalf {
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         // On another loop, or after its own has ended, closing the descriptor will say it.
-        let _ = self.0.socket.with_driver("shutdown", |driver, key, fd| driver.shutdown(key, fd, Shutdown::Write));
+        let _ = self
+            .0
+            .socket
+            .with_driver("shutdown", |driver, key, fd| driver.shutdown(key, fd, Shutdown::Write));
     }
 }
 

@@ -1,11 +1,12 @@
 //! A TCP connection.
 
+use super::ToAddrs;
 use super::connect::Connect;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::transfer::{
-    Flush, Peek, Read, ReadExact, ReadVectored, Recv, ShutDown, Write, WriteAll, WriteVectored, reading, writing,
+    Flush, Peek, Read, ReadExact, ReadVectored, Recv, ShutDown, Write, WriteAll, WriteVectored, reading,
+    writing,
 };
-use super::ToAddrs;
 use crate::driver::Role;
 use crate::io::{Chunk, Socket};
 use socket2::{SockRef, TcpKeepalive};

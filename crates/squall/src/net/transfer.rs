@@ -209,7 +209,9 @@ impl Future for ShutDown<'_> {
         let how = self.how;
         if how == Shutdown::Read {
             // It ends a reader's wait, so it must not wait for the reader's turn to end.
-            return Poll::Ready(self.op.socket.with_driver("shutdown", |driver, key, fd| driver.shutdown(key, fd, how)));
+            return Poll::Ready(
+                self.op.socket.with_driver("shutdown", |driver, key, fd| driver.shutdown(key, fd, how)),
+            );
         }
         self.op.poll("shutdown", cx, |driver, key, fd| driver.shutdown(key, fd, how))
     }

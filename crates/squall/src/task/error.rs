@@ -56,7 +56,9 @@ impl JoinError {
     /// Gives the error back if it was not a panic.
     pub fn try_into_panic(self) -> Result<Box<dyn std::any::Any + Send + 'static>, JoinError> {
         match *self.0 {
-            Kind::Panicked(panic) => Ok(panic.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
+            Kind::Panicked(panic) => {
+                Ok(panic.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+            }
             kind => Err(JoinError(Box::new(kind))),
         }
     }

@@ -38,7 +38,9 @@ impl Handle {
     /// `home` is a registry cell's index + 1.
     #[inline]
     pub(crate) fn task(home: u32, slot: u32, generation: u32) -> Handle {
-        debug_assert!((1..=MAX_LOOPS).contains(&home) && slot < MAX_SLOTS && generation <= LAST_GENERATION + 1);
+        debug_assert!(
+            (1..=MAX_LOOPS).contains(&home) && slot < MAX_SLOTS && generation <= LAST_GENERATION + 1
+        );
         Self::pack(u64::from(home), slot, generation)
     }
 
@@ -49,7 +51,9 @@ impl Handle {
 
     #[inline]
     fn pack(home: u64, slot: u32, generation: u32) -> Handle {
-        let bits = home << (SLOT_BITS + GENERATION_BITS) | u64::from(slot) << GENERATION_BITS | u64::from(generation);
+        let bits = home << (SLOT_BITS + GENERATION_BITS)
+            | u64::from(slot) << GENERATION_BITS
+            | u64::from(generation);
         Handle(NonZeroU64::new(bits).expect("home is never zero"))
     }
 
@@ -90,7 +94,9 @@ mod tests {
 
     #[test]
     fn a_handle_gives_back_its_parts() {
-        for (home, slot, generation) in [(1, 0, 0), (MAX_LOOPS, MAX_SLOTS - 1, LAST_GENERATION + 1), (17, 4, 6)] {
+        for (home, slot, generation) in
+            [(1, 0, 0), (MAX_LOOPS, MAX_SLOTS - 1, LAST_GENERATION + 1), (17, 4, 6)]
+        {
             let handle = Handle::task(home, slot, generation);
             assert_eq!((handle.home(), handle.slot(), handle.generation()), (home, slot, generation));
             assert_eq!(Handle::from_bits(handle.bits()).bits(), handle.bits());

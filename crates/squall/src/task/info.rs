@@ -111,7 +111,10 @@ impl Tasks {
     pub(crate) fn describe(&self, waiter: Waiter) -> String {
         let handle = Handle::from_bits(waiter.0);
         let info = (handle.home() == self.home()).then(|| self.info_of(handle)).flatten();
-        info.map_or_else(|| "a future of another executor".into(), |info| format!("{info}, which {}", info.state()))
+        info.map_or_else(
+            || "a future of another executor".into(),
+            |info| format!("{info}, which {}", info.state()),
+        )
     }
 
     pub(crate) fn info_of(&self, handle: Handle) -> Option<TaskInfo> {

@@ -95,7 +95,8 @@ impl<T> Future for JoinHandle<T> {
             return Poll::Ready(Err(JoinError::cancelled()));
         };
         let Some(tasks) = context::current().filter(|tasks| tasks.home() == handle.home()) else {
-            let ended = registry::cell_of(handle.home()).is_none_or(|cell| cell.current_lease().is_multiple_of(2));
+            let ended =
+                registry::cell_of(handle.home()).is_none_or(|cell| cell.current_lease().is_multiple_of(2));
             return Poll::Ready(Err(if ended { JoinError::loop_ended() } else { JoinError::wrong_loop() }));
         };
         match tasks.look(handle) {

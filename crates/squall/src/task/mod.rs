@@ -25,8 +25,8 @@ mod waker;
 
 pub(crate) use context::{Enter, WaitingOn, current, note_waiting, note_waiting_for, poll_proceed};
 pub use error::JoinError;
-pub use info::TaskId;
 pub(crate) use handle::Handle;
+pub use info::TaskId;
 pub(crate) use info::draw;
 pub use join::JoinHandle;
 pub(crate) use join::abort_anywhere;

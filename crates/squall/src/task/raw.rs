@@ -176,11 +176,14 @@ unsafe fn cancel<F: Future>(task: *mut Header, slot: &Slot) {
 unsafe fn end<F: Future>(task: *mut Header, slot: &Slot, mut output: Result<F::Output, JoinError>) {
     slot.begin_drop();
     // SAFETY: `body` as documented there; the future is dropped once, in place.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut (*body::<F>(task)).future) }));
+    let dropped =
+        catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut (*body::<F>(task)).future) }));
     if let Err(panic) = dropped {
         if output.as_ref().is_err_and(JoinError::is_panic) {
             report_panic("a destructor panicked after its task had panicked", panic);
-        } else if let Some(second) = drop_quietly(std::mem::replace(&mut output, Err(JoinError::panicked(panic)))) {
+        } else if let Some(second) =
+            drop_quietly(std::mem::replace(&mut output, Err(JoinError::panicked(panic))))
+        {
             report_panic("an output's destructor panicked after its task's had", second);
         }
     }
@@ -199,7 +202,9 @@ unsafe fn drop_output<F: Future>(task: *mut Header) -> Option<Panic> {
 
 unsafe fn take_output<F: Future>(task: *mut Header, into: *mut ()) {
     // SAFETY: the body holds the output, `into` has room for it, and the caller never looks at the body again.
-    unsafe { into.cast::<Result<F::Output, JoinError>>().write(ManuallyDrop::take(&mut (*body::<F>(task)).output)) };
+    unsafe {
+        into.cast::<Result<F::Output, JoinError>>().write(ManuallyDrop::take(&mut (*body::<F>(task)).output))
+    };
 }
 
 unsafe fn free<F: Future>(task: *mut Header) {

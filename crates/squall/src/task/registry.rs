@@ -271,7 +271,9 @@ impl LoopCell {
         let wait = |rung: &mut bool| !*rung;
         let mut bell = match at_most {
             None => self.rung.wait_while(bell, wait).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => self.rung.wait_timeout_while(bell, limit, wait).unwrap_or_else(PoisonError::into_inner).0,
+            Some(limit) => {
+                self.rung.wait_timeout_while(bell, limit, wait).unwrap_or_else(PoisonError::into_inner).0
+            }
         };
         std::mem::take(&mut *bell)
     }

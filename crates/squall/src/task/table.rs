@@ -153,7 +153,10 @@ impl Tasks {
         loop {
             let index = self.fresh.get();
             if index >= self.slots.get() {
-                let slots = self.cell.ensure_slot(index).expect("four million tasks are alive on one event loop: its table is full");
+                let slots = self
+                    .cell
+                    .ensure_slot(index)
+                    .expect("four million tasks are alive on one event loop: its table is full");
                 self.ready.reserve(slots);
                 self.slots.set(slots);
             }
@@ -351,7 +354,8 @@ impl Tasks {
     }
 
     fn of_this_lease(&self, envelopes: Vec<Envelope>) -> Vec<Message> {
-        let (ours, stale): (Vec<_>, Vec<_>) = envelopes.into_iter().partition(|envelope| envelope.lease == self.lease);
+        let (ours, stale): (Vec<_>, Vec<_>) =
+            envelopes.into_iter().partition(|envelope| envelope.lease == self.lease);
         for envelope in stale {
             if let Some(panic) = drop_quietly(envelope) {
                 report_panic("a request to an event loop that has ended panicked in its destructor", panic);

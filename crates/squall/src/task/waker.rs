@@ -9,7 +9,8 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-const _: () = assert!(usize::BITS == 64, "squall's wakers are 64-bit handles: only 64-bit targets are supported");
+const _: () =
+    assert!(usize::BITS == 64, "squall's wakers are 64-bit handles: only 64-bit targets are supported");
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake_word, wake_word, drop_word);
 

@@ -332,7 +332,7 @@ fn without_a_limit_a_timeout_waits_for_ever() {
 fn a_task_under_a_timeout_is_said_to_wait_on_what_the_future_waits_on() {
     virtually(async {
         let inner = crate::spawn(pending::<()>());
-        let abort = inner.id();
+        let awaited = inner.id();
         let outer = crate::spawn(async move { _ = timeout(3600 * SECOND, inner).await });
         let silent = crate::spawn(async { _ = timeout(3600 * SECOND, pending::<()>()).await });
         yield_now().await;
@@ -341,7 +341,7 @@ fn a_task_under_a_timeout_is_said_to_wait_on_what_the_future_waits_on() {
             infos.iter().find(|info| crate::TaskId(info.id) == id).unwrap().state()
         };
         assert!(
-            state(outer.id()).starts_with(&format!("waits for the end of a task {abort}")),
+            state(outer.id()).starts_with(&format!("waits for the end of a task {awaited}")),
             "{}",
             state(outer.id())
         );

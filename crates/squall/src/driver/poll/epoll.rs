@@ -20,7 +20,10 @@ pub(super) struct Selector {
 
 impl Selector {
     pub(super) fn new() -> io::Result<Selector> {
-        Ok(Selector { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(EVENTS) })
+        Ok(Selector {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(EVENTS),
+        })
     }
 
     /// Watches both directions, edge-triggered.
@@ -142,6 +145,7 @@ impl Notifier {
 }
 
 pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
-    let (stream, peer) = rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let (stream, peer) =
+        rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     Ok((stream, peer.and_then(|peer| SocketAddr::try_from(peer).ok())))
 }

@@ -59,7 +59,12 @@ impl Selector {
     fn change(&self, changes: &[kqueue::Event], receipts: &mut Vec<kqueue::Event>) -> io::Result<()> {
         // SAFETY: the descriptors in `changes` are open for the time of this call (the callers borrow them).
         unsafe {
-            kqueue::kevent(&self.kqueue, changes, rustix::buffer::spare_capacity(receipts), Some(Duration::ZERO))?;
+            kqueue::kevent(
+                &self.kqueue,
+                changes,
+                rustix::buffer::spare_capacity(receipts),
+                Some(Duration::ZERO),
+            )?;
         }
         Ok(())
     }

@@ -283,7 +283,12 @@ impl PollDriver {
         }
     }
 
-    pub(super) fn is_ready(&mut self, key: SocketKey, fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    pub(super) fn is_ready(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         // Before the question, so that what cannot be watched says so each time, whether or not it is ready now.
         self.watch(key, fd)?;
@@ -297,7 +302,12 @@ impl PollDriver {
     }
 
     #[inline]
-    pub(super) fn check_turn(&self, key: SocketKey, direction: Direction, op: Option<OpId>) -> Result<(), Armed> {
+    pub(super) fn check_turn(
+        &self,
+        key: SocketKey,
+        direction: Direction,
+        op: Option<OpId>,
+    ) -> Result<(), Armed> {
         self.sockets.check_turn(key, direction, op)
     }
 
@@ -317,7 +327,11 @@ impl PollDriver {
         self.sockets.finish(key, direction, op)
     }
 
-    pub(super) fn park(&mut self, timeout_ns: Option<u64>, woken: &mut Vec<(Waiter, Cause)>) -> io::Result<()> {
+    pub(super) fn park(
+        &mut self,
+        timeout_ns: Option<u64>,
+        woken: &mut Vec<(Waiter, Cause)>,
+    ) -> io::Result<()> {
         let (sockets, notifier) = (&mut self.sockets, self.notifier);
         self.selector.wait(timeout_ns, |event| {
             if event.token == NOTIFIER {

@@ -140,10 +140,33 @@ fn a_key_is_stale_once_its_timer_fired_or_was_cancelled() {
     let key = wheel.insert(5, waiter(2));
     assert_eq!(wheel.pop_due(5), Some(waiter(2)));
     assert_eq!(wheel.waiter_of(key), None);
+}
 
+#[test]
+fn a_key_of_an_earlier_wheel_means_nothing_in_a_later_one() {
+    let mut wheel = Wheel::new(0, 0);
+    let key = wheel.insert(5, waiter(1));
     let mut later = Wheel::new(0, wheel.next_generation());
-    later.insert(5, waiter(6));
-    assert_eq!(later.cancel(key), None, "a key of an earlier wheel means nothing in a later one");
+    later.insert(5, waiter(2));
+    assert_eq!((later.cancel(key), later.waiter_of(key)), (None, None));
+}
+
+#[test]
+fn a_multitude_that_is_moved_down_takes_no_other_along() {
+    let mut wheel = Wheel::new(0, 0);
+    let never = wheel.insert(u64::MAX, waiter(900));
+    let start = u64::MAX - 1000;
+    // Out of order, so that the multitude is moved when the next deadline is asked for; every fourth is gone by then.
+    let keys: Vec<_> = (0..400).map(|n| wheel.insert(start + n * 7 % 400, waiter(n * 7 % 400 + 1))).collect();
+    for key in keys.iter().step_by(4) {
+        assert!(wheel.cancel(*key).is_some());
+    }
+    wheel.check();
+    assert_eq!(wheel.next_deadline(), Some(start + 1));
+    wheel.check();
+    let left: Vec<u64> = (0..400).filter(|n| n % 4 != 0).map(|n| n + 1).collect();
+    assert_eq!(fire(&mut wheel, u64::MAX), left);
+    assert_eq!((wheel.waiter_of(never), wheel.len()), (Some(waiter(900)), 1));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+// There is no future to run.
+#[squall::main]
+fn main() {}

@@ -1,0 +1,3 @@
+// A driver that does not exist.
+#[squall::main(driver = "kqueue")]
+async fn main() {}

@@ -1,0 +1,5 @@
+// Nobody calls it with any.
+#[squall::main]
+async fn main(port: u16, host: String) {
+    println!("{host}:{port}");
+}
