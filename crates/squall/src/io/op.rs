@@ -7,7 +7,7 @@ use crate::task::{Message, WaitingOn, note_waiting_for};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::panic::Location;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// A socket as an operation sees it.
 #[derive(Clone, Copy)]
@@ -22,6 +22,8 @@ pub(crate) struct SocketRef<'a> {
 pub(crate) struct Op {
     /// Some once it has waited: its turn at the direction.
     id: Option<OpId>,
+    /// One piece of several is done: nobody else may come in before the next.
+    is_under_way: bool,
     direction: Direction,
     on: WaitingOn,
     place: Option<&'static Location<'static>>,
@@ -29,12 +31,18 @@ pub(crate) struct Op {
 
 impl Op {
     pub(crate) fn new(direction: Direction, on: WaitingOn, place: &'static Location<'static>) -> Op {
-        Op { id: None, direction, on, place: Some(place) }
+        Op { id: None, is_under_way: false, direction, on, place: Some(place) }
     }
 
     /// An operation of a `poll_…` function: nobody will tell when it is given up, so it holds no turn.
     pub(crate) fn polled(direction: Direction, on: WaitingOn) -> Op {
-        Op { id: Some(OpId::POLLED), direction, on, place: None }
+        Op { id: Some(OpId::POLLED), is_under_way: false, direction, on, place: None }
+    }
+
+    /// A piece is done, and the operation goes on with the next in the same poll.
+    #[inline]
+    pub(crate) fn keep_going(&mut self) {
+        self.is_under_way = true;
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -69,8 +77,10 @@ impl Op {
         cx: &mut Context<'_>,
         attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        ready!(core.tasks.poll_budget(cx));
         let SocketRef { key, fd, .. } = socket;
+        if core.tasks.poll_budget(cx).is_pending() {
+            return if self.is_under_way { self.wait(core, socket, cx) } else { Poll::Pending };
+        }
         let answer = {
             let mut driver = core.driver.borrow_mut();
             match driver.check_turn(key, self.direction, self.id) {
@@ -89,6 +99,12 @@ impl Op {
                 return Poll::Ready(answer);
             }
         }
+        self.wait(core, socket, cx)
+    }
+
+    /// Takes the turn, or keeps it, until the driver's word.
+    fn wait<R>(&mut self, core: &Core, socket: SocketRef<'_>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        let SocketRef { key, fd, .. } = socket;
         // Nothing is borrowed here: cloning a foreign waker runs foreign code.
         let waiter = core.waiter(cx.waker());
         let armed = core.driver.borrow_mut().arm(key, fd, self.direction, self.id, waiter);
@@ -173,6 +189,12 @@ impl<'a> SocketOp<'a> {
         attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         self.op.poll(self.socket.by_ref(), what, cx, attempt)
+    }
+
+    /// As [`Op::keep_going`].
+    #[inline]
+    pub(crate) fn keep_going(&mut self) {
+        self.op.keep_going();
     }
 }
 

@@ -145,7 +145,7 @@ impl<T: AsFd> AsFd for Source<T> {
 
 impl<T: AsFd + fmt::Debug> fmt::Debug for Source<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Source").field(&self.inner).finish()
+        f.debug_tuple("Source").field(self.get_ref()).finish()
     }
 }
 

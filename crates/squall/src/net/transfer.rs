@@ -97,6 +97,7 @@ impl Future for ReadExact<'_> {
                 }
                 n => this.filled += n,
             }
+            this.op.keep_going();
         }
         Poll::Ready(Ok(()))
     }
@@ -175,6 +176,7 @@ impl Future for WriteAll<'_> {
             if this.rest.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            this.op.keep_going();
         }
     }
 }

@@ -72,7 +72,7 @@ fn sleepers_wake_in_the_order_of_deadlines_and_equal_ones_first_come_first_serve
         let mut tasks = Vec::new();
         for (name, seconds) in [("a", 3), ("b", 1), ("c", 3), ("d", 2), ("e", 1)] {
             let trace = trace.clone();
-            tasks.push(crate::spawn(async move {
+            tasks.push(crate::event_loop::spawn(async move {
                 sleep(seconds * SECOND).await;
                 trace.borrow_mut().push((name, Instant::now().ns() / 1_000_000_000));
             }));
@@ -119,7 +119,7 @@ fn the_time_runs_from_the_call_and_not_from_the_first_poll() {
 fn a_task_that_sleeps_for_zero_gives_way() {
     virtually(async {
         let others = Rc::new(Cell::new(0));
-        let other = crate::spawn({
+        let other = crate::event_loop::spawn({
             let others = others.clone();
             async move {
                 loop {
@@ -164,7 +164,7 @@ fn a_waiting_task_is_woken_at_the_deadline_that_was_set_last_without_being_polle
             let start = Instant::now();
             let nap = Rc::new(RefCell::new(sleep(3 * SECOND)));
             let polls = Rc::new(Cell::new(0));
-            let sleeper = crate::spawn({
+            let sleeper = crate::event_loop::spawn({
                 let (nap, polls) = (nap.clone(), polls.clone());
                 poll_fn(move |cx| {
                     polls.set(polls.get() + 1);
@@ -287,7 +287,7 @@ fn elapsed_says_after_how_long_and_is_an_io_error() {
 fn a_future_that_uses_up_every_budget_does_not_starve_its_timeout() {
     virtually(async {
         let start = Instant::now();
-        let clock = crate::spawn(sleep(SECOND));
+        let clock = crate::event_loop::spawn(sleep(SECOND));
         let greedy = async {
             loop {
                 sleep(Duration::ZERO).await;
@@ -304,7 +304,7 @@ fn a_future_that_uses_up_every_budget_does_not_starve_its_timeout() {
 fn a_loop_of_timeouts_that_are_over_at_once_gives_way() {
     virtually(async {
         let turns = Rc::new(Cell::new(0));
-        let other = crate::spawn({
+        let other = crate::event_loop::spawn({
             let turns = turns.clone();
             async move {
                 loop {
@@ -331,14 +331,14 @@ fn without_a_limit_a_timeout_waits_for_ever() {
 #[test]
 fn a_task_under_a_timeout_is_said_to_wait_on_what_the_future_waits_on() {
     virtually(async {
-        let inner = crate::spawn(pending::<()>());
+        let inner = crate::event_loop::spawn(pending::<()>());
         let awaited = inner.id();
-        let outer = crate::spawn(async move { _ = timeout(3600 * SECOND, inner).await });
-        let silent = crate::spawn(async { _ = timeout(3600 * SECOND, pending::<()>()).await });
+        let outer = crate::event_loop::spawn(async move { _ = timeout(3600 * SECOND, inner).await });
+        let silent = crate::event_loop::spawn(async { _ = timeout(3600 * SECOND, pending::<()>()).await });
         yield_now().await;
         let state = |id| {
             let infos = event_loop::with("infos", |core| core.tasks.infos());
-            infos.iter().find(|info| crate::TaskId(info.id) == id).unwrap().state()
+            infos.iter().find(|info| crate::task::TaskId(info.id) == id).unwrap().state()
         };
         assert!(
             state(outer.id()).starts_with(&format!("waits for the end of a task {awaited}")),
@@ -414,7 +414,7 @@ fn a_burst_without_end_gives_way() {
         let mut ticks = interval(NANO);
         sleep(SECOND).await;
         let turns = Rc::new(Cell::new(0));
-        let other = crate::spawn({
+        let other = crate::event_loop::spawn({
             let turns = turns.clone();
             async move {
                 yield_now().await;
