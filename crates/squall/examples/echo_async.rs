@@ -32,12 +32,12 @@ async fn serve(listener: TcpListener) {
         match listener.accept().await {
             Ok((conn, peer)) => {
                 println!("Accept ...");
-                // Nobody waits for the task's end, so its handle is dropped: the task goes on by itself.
-                drop(squall::spawn(async move {
+                // Nobody waits for the task's end: its handle is dropped, and the task goes on by itself.
+                squall::spawn(async move {
                     if let Err(error) = talk(conn).await {
                         eprintln!("{peer}: {error}");
                     }
-                }));
+                });
             }
             Err(error) => {
                 // One client's failure, or too many open files for now: neither is a reason to stop.

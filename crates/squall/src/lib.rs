@@ -81,8 +81,53 @@ pub use event_loop::{
 };
 pub use task::{JoinError, JoinHandle, TaskId};
 
+/// Runs an async function on an event loop of its own: `main`, mostly.
+///
+/// The loop ends when the function returns, as with [`run`], which this is a short way to write; it panics where `run` does.
+///
+/// ```
+/// use squall::net::{TcpListener, TcpStream};
+/// use std::io;
+///
+/// #[squall::main]
+/// async fn main() -> io::Result<()> {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let client = TcpStream::connect(listener.local_addr()?).await?;
+///     client.write_all(b"hello").await?;
+///     let (server, _) = listener.accept().await?;
+///     assert_eq!(server.recv().await?.as_deref(), Some(&b"hello"[..]));
+///     Ok(())
+/// }
+/// ```
 #[cfg(feature = "macros")]
-pub use squall_macros::{main, test};
+pub use squall_macros::main;
+
+/// Makes an async function a test: it runs on an event loop of its own, in virtual time and without an outside world, and
+/// fails if it leaves tasks behind that wait for something.
+///
+/// Time jumps to the next timer when nothing is ready, so a test of timeouts is exact and takes no time. A test that can
+/// never go on fails with the tree of its waiting tasks. Sockets need `#[squall::test(real)]`.
+///
+/// ```
+/// use squall::time::{Instant, timeout};
+/// use std::future::pending;
+/// use std::time::Duration;
+///
+/// #[squall::test]
+/// async fn a_timeout_ends_what_never_ends() {
+///     let begin = Instant::now();
+///     assert!(timeout(Duration::from_secs(3600), pending::<()>()).await.is_err());
+///     assert_eq!(begin.elapsed(), Duration::from_secs(3600));
+/// }
+///
+/// #[squall::test(real)]
+/// async fn a_port_can_be_had() -> std::io::Result<()> {
+///     squall::net::TcpListener::bind("127.0.0.1:0").await?;
+///     Ok(())
+/// }
+/// ```
+#[cfg(feature = "macros")]
+pub use squall_macros::test;
 
 /// For the expansion of this crate's macros.
 #[doc(hidden)]

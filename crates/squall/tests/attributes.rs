@@ -37,17 +37,17 @@ async fn a_test_may_be_expected_to_panic() {
     expected = "attributes::a_test_that_leaves_a_waiting_task_behind_fails has ended and left 1 task behind"
 )]
 async fn a_test_that_leaves_a_waiting_task_behind_fails() {
-    drop(squall::spawn(pending::<()>()));
+    squall::spawn(pending::<()>());
 }
 
 #[squall::test]
 async fn a_test_may_leave_tasks_that_are_about_to_end() {
-    drop(squall::spawn(squall::yield_now()));
+    squall::spawn(squall::yield_now());
 }
 
 #[squall::test(allow_leaks)]
 async fn a_test_may_leave_tasks_where_it_says_so() {
-    drop(squall::spawn(pending::<()>()));
+    squall::spawn(pending::<()>());
 }
 
 #[squall::test]

@@ -225,6 +225,7 @@ fn play(mut play: Play) -> Option<StdStream> {
     match play.ending {
         Ending::End => None,
         Ending::Reset => {
+            until_acknowledged(&play.peer);
             reset(play.peer);
             None
         }

@@ -53,12 +53,12 @@ impl Load {
         let bound = self.options.connecting as usize;
         for number in 0..self.options.hostile {
             self.connecting.below(bound).await;
-            drop(squall::spawn(hostile::client(number, self.connecting.enter(), self.clone())));
+            squall::spawn(hostile::client(number, self.connecting.enter(), self.clone()));
         }
         for number in 0..self.options.clients {
             self.connecting.below(bound).await;
             let (connecting, active) = (self.connecting.enter(), self.active.enter());
-            drop(squall::spawn(client::client(number, connecting, active, self.clone())));
+            squall::spawn(client::client(number, connecting, active, self.clone()));
         }
         self.connecting.below(1).await;
         self.begun.set(Some(Instant::now()));

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 
 async fn run(options: Options) -> ExitCode {
     let load = Rc::new(Load::new(options));
-    drop(squall::spawn_named("progress", progress::show(load.clone())));
+    squall::spawn_named("progress", progress::show(load.clone()));
     let limit = Duration::from_secs(load.options.timeout);
     if squall::time::timeout(limit, load.clone().carry_out()).await.is_err() {
         load.note(format_args!(

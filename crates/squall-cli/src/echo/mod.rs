@@ -63,7 +63,7 @@ async fn serve(options: Options, addresses: Vec<SocketAddr>, most: usize) -> Res
     let counts = Rc::new(Counts::default());
     let is_watched = io::stderr().is_terminal();
     if is_watched {
-        drop(squall::spawn_named("status line", status::show(counts.clone())));
+        squall::spawn_named("status line", status::show(counts.clone()));
     }
 
     Server::new(listener, counts.clone(), most).serve().await;

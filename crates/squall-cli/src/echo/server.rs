@@ -40,7 +40,7 @@ impl Server {
         let counts = self.counts.clone();
         let open = counts.open.enter();
         counts.add_connection();
-        drop(squall::spawn(async move {
+        squall::spawn(async move {
             let _open = open;
             // Dropped before the guard: a connection counts as open until its file is closed.
             let conn = conn;
@@ -48,7 +48,7 @@ impl Server {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => counts.add_error(),
             }
-        }));
+        });
     }
 }
 

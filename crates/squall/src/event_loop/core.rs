@@ -5,11 +5,10 @@
 use super::current::Entered;
 use super::quantum::Quantum;
 use crate::driver::{Cause, Driver, DriverKind, Orphans, Waiter};
-use crate::task::{self, Enter, Handle, Tasks};
+use crate::task::{self, Enter, Handle, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,8 +23,6 @@ pub(crate) struct Core {
     now_ns: Cell<u64>,
     pub(super) quantum: Quantum,
     pub(super) events: RefCell<Vec<(Waiter, Cause)>>,
-    /// Jobs on the blocking pool whose results are still to come: a virtual clock stands still for them.
-    pub(crate) blocking_jobs: Rc<Cell<u32>>,
     pub(super) stop: super::stopping::StopRequest,
     /// How long a loop under virtual time waits (in real time) for another thread before it calls a standstill a deadlock.
     pub(super) patience: Duration,
@@ -74,7 +71,6 @@ impl Core {
             now_ns: Cell::new(UNREAD),
             quantum: Quantum::new(is_virtual),
             events: RefCell::new(Vec::new()),
-            blocking_jobs: Rc::default(),
             stop: super::stopping::StopRequest::new(),
             patience,
             is_turning: Cell::new(false),
@@ -129,6 +125,11 @@ impl Core {
         self.tasks.drop_foreign_wakers();
         let next = self.driver.borrow().next_generation().max(self.timers.borrow().next_generation());
         self.tasks.cell.next_generation.store(next, Ordering::Relaxed);
+    }
+
+    /// Work of other threads that this loop waits for: until it is dropped, a virtual clock stands still.
+    pub(crate) fn pending_work(&self) -> PendingWork {
+        PendingWork::new(self.tasks.cell)
     }
 
     /// Those who waited at a socket that went away: their next try says so.

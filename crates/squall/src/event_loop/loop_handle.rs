@@ -190,7 +190,6 @@ fn finish<T>(shared: &Shared<T>, output: Result<T, JoinError>) {
 /// The handle of a task that was spawned on another loop by [`LoopHandle::spawn`].
 ///
 /// Await it on any loop or executor, or block a thread with [`wait`](Self::wait). Dropping it detaches the task.
-#[must_use = "dropping the handle detaches the task; say `drop(handle)` where that is meant"]
 pub struct RemoteHandle<T> {
     shared: Arc<Shared<T>>,
 }

@@ -107,7 +107,7 @@ impl Core {
         let cell = self.tasks.cell;
         match timeout_ns {
             Some(0) => {}
-            _ if self.blocking_jobs.get() > 0 => _ = cell.sleep_on_bell(None),
+            _ if cell.has_pending_work() => _ = cell.sleep_on_bell(None),
             Some(wait) => self.clock.advance_to(self.clock.now_ns().saturating_add(wait)),
             None if cell.sleep_on_bell(Some(self.patience)) => {}
             None => self.report_deadlock(),

@@ -33,7 +33,6 @@ use std::task::{Context, Poll};
 ///     assert!(endless.await.unwrap_err().is_cancelled());
 /// });
 /// ```
-#[must_use = "dropping the handle detaches the task; say `drop(handle)` where that is meant"]
 pub struct JoinHandle<T> {
     /// `None` once the output was taken, and for a task that an ending loop refused.
     handle: Option<Handle>,

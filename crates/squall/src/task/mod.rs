@@ -32,6 +32,6 @@ pub use join::JoinHandle;
 pub(crate) use join::abort_anywhere;
 pub(crate) use message::{Envelope, Message};
 pub(crate) use raw::{drop_quietly, message_of, report_panic};
-pub(crate) use registry::cell_of;
+pub(crate) use registry::{PendingWork, cell_of};
 pub(crate) use table::{NewTask, Standing, Tasks, drop_foreign, wake_quietly};
 pub(crate) use wait_list::*;

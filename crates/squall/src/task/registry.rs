@@ -41,6 +41,8 @@ pub(crate) struct LoopCell {
     notifier_fork: AtomicU32,
     /// Where the next lease's sockets and timers start counting their generations. Only the lease holder looks.
     pub(crate) next_generation: AtomicU64,
+    /// The lease's number (32 bits of it) over the count of other threads' work that it waits for.
+    pending_work: AtomicU64,
     /// Set by a loop that sleeps without a descriptor (the null driver).
     pub(crate) uses_bell: AtomicBool,
     bell: Mutex<bool>,
@@ -83,7 +85,8 @@ pub(crate) fn lease() -> io::Result<&'static LoopCell> {
     };
     cell.fork.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
     cell.messages.open();
-    cell.lease.fetch_add(1, Ordering::AcqRel);
+    let lease = cell.lease.fetch_add(1, Ordering::AcqRel) + 1;
+    cell.pending_work.store(lease << 32, Ordering::Relaxed);
     Ok(cell)
 }
 
@@ -126,6 +129,7 @@ fn make() -> io::Result<&'static LoopCell> {
         notifier: AtomicPtr::new(std::ptr::null_mut()),
         notifier_fork: AtomicU32::new(0),
         next_generation: AtomicU64::new(1),
+        pending_work: AtomicU64::new(0),
         uses_bell: AtomicBool::new(false),
         bell: Mutex::new(false),
         rung: Condvar::new(),
@@ -278,8 +282,36 @@ impl LoopCell {
         std::mem::take(&mut *bell)
     }
 
+    pub(crate) fn has_pending_work(&self) -> bool {
+        self.pending_work.load(Ordering::Acquire) as u32 > 0
+    }
+
     fn bell(&self) -> MutexGuard<'_, bool> {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work on another thread that a loop waits for. It may be dropped anywhere, at any time, and after its lease means nothing.
+pub(crate) struct PendingWork {
+    cell: &'static LoopCell,
+    lease: u64,
+}
+
+impl PendingWork {
+    pub(crate) fn new(cell: &'static LoopCell) -> PendingWork {
+        cell.pending_work.fetch_add(1, Ordering::Relaxed);
+        PendingWork { cell, lease: cell.current_lease() }
+    }
+}
+
+impl Drop for PendingWork {
+    fn drop(&mut self) {
+        let ours = self.lease << 32;
+        let less = |work: u64| (work & !0xFFFF_FFFF == ours).then(|| work - 1);
+        if self.cell.pending_work.fetch_update(Ordering::Release, Ordering::Relaxed, less).is_ok() {
+            // The loop announces its sleep before it looks at the count, so it sees this or is notified.
+            self.cell.notify_if_asleep();
+        }
     }
 }
 

@@ -92,10 +92,24 @@ pub fn until_arrived(fd: impl AsFd, bytes: usize) {
     }
 }
 
+/// Blocks until the peer's kernel has everything that was written. A reset throws away what has not left yet.
+pub fn until_acknowledged(fd: impl AsFd) {
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&fd, libc::TIOCOUTQ) > 0 {
+        assert!(Instant::now() < deadline, "{} bytes have not been acknowledged", ask(&fd, libc::TIOCOUTQ));
+        std::thread::yield_now();
+    }
+}
+
 fn waiting_bytes(fd: impl AsFd) -> usize {
+    ask(fd, libc::FIONREAD)
+}
+
+/// Asks for a number of bytes: `FIONREAD` for those to be read, `TIOCOUTQ` for those not acknowledged.
+fn ask(fd: impl AsFd, question: libc::Ioctl) -> usize {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int, and `bytes` is one.
-    let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    // SAFETY: both questions are answered with one int, and `bytes` is one.
+    let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), question, &raw mut bytes) };
     assert_eq!(answer, 0, "{}", io::Error::last_os_error());
     usize::try_from(bytes).unwrap()
 }
