@@ -438,7 +438,12 @@ fn blocking_work_whose_waiter_was_aborted_ends_on_its_own_and_its_output_is_drop
 
 #[test]
 fn blocking_work_may_be_awaited_by_several_tasks_in_turn_and_outside_of_a_loop() {
-    let job = Rc::new(RefCell::new(blocking::run(|| 7)));
+    // Held back until the first to poll it has given up, or it would take the output with it.
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let job = Rc::new(RefCell::new(blocking::run(move || {
+        may_go.recv().unwrap();
+        7
+    })));
     let output = impatient()
         .run(async move {
             let first = job.clone();
@@ -449,6 +454,7 @@ fn blocking_work_may_be_awaited_by_several_tasks_in_turn_and_outside_of_a_loop()
             yield_now().await;
             given_up.abort();
             drop(given_up);
+            go.send(()).unwrap();
             match Rc::into_inner(job) {
                 Some(job) => job.into_inner().await,
                 None => unreachable!("the other owner was dropped"),

@@ -173,16 +173,16 @@ impl Core {
 
     #[inline]
     fn begin_turn(&self) {
-        if self.is_turning.replace(true) {
-            panic!(
-                "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"
-            );
-        }
         if self.tasks.cell.is_inherited() {
             // Turning it would take the parent's events.
             self.leave_parent();
             panic!(
                 "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
+            );
+        }
+        if self.is_turning.replace(true) {
+            panic!(
+                "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"
             );
         }
         self.forget_time();
