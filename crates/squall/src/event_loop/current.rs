@@ -100,7 +100,7 @@ impl Home {
 
     /// Leaves word for the loop, from anywhere. Gives the message back if the loop has ended.
     pub(crate) fn send(self, message: crate::task::Message) -> Result<(), crate::task::Message> {
-        let Some(cell) = crate::task::cell_of(self.cell).filter(|cell| cell.current_lease() == self.lease)
+        let Some(cell) = crate::task::cell_of(self.cell).filter(|cell| cell.is_leased_here(self.lease))
         else {
             return Err(message);
         };

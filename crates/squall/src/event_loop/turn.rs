@@ -80,6 +80,8 @@ impl Core {
         if self.clock.is_virtual() {
             return self.wait_virtually(timeout_ns);
         }
+        // A task may have forked since the turn began.
+        self.refuse_inherited_loop();
         let mut events = self.events.take();
         if let Err(error) = self.driver.borrow_mut().park(timeout_ns, &mut events) {
             panic!("squall: the event loop cannot wait for events any more: {error}");
@@ -171,15 +173,20 @@ impl Core {
         }
     }
 
+    /// Turning a loop that came along with a `fork`, or waiting at its driver, would take the parent's events.
     #[inline]
-    fn begin_turn(&self) {
+    fn refuse_inherited_loop(&self) {
         if self.tasks.cell.is_inherited() {
-            // Turning it would take the parent's events.
             self.leave_parent();
             panic!(
                 "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
             );
         }
+    }
+
+    #[inline]
+    fn begin_turn(&self) {
+        self.refuse_inherited_loop();
         if self.is_turning.replace(true) {
             panic!(
                 "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"

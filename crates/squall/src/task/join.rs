@@ -149,7 +149,7 @@ pub(crate) fn abort_anywhere(handle: Handle) {
 fn send(handle: Handle, message: Message) {
     if let Some(cell) = registry::cell_of(handle.home()) {
         let lease = cell.current_lease();
-        if cell.messages.push(Envelope { lease, message }).is_ok() {
+        if cell.is_leased_here(lease) && cell.messages.push(Envelope { lease, message }).is_ok() {
             cell.notify_if_asleep();
         }
     }

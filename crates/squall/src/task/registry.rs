@@ -150,7 +150,11 @@ pub(crate) fn wake_from_afar(handle: Handle) {
     let Some(cell) = cell_of(handle.home()) else { return };
     let Some(slot) = cell.slot(handle.slot()) else { return };
     // A stale number stops here. One that goes stale after this look wakes a later task for nothing, which is legal.
-    if slot.generation() == handle.generation() && cell.wakes.push(handle.slot(), slot.link()) {
+    // After a fork a lease that came along is the parent's: its memory is a copy, its notifier is not.
+    if slot.generation() == handle.generation()
+        && !cell.is_inherited()
+        && cell.wakes.push(handle.slot(), slot.link())
+    {
         cell.notify_if_asleep();
     }
 }
@@ -168,6 +172,11 @@ impl LoopCell {
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         self.fork.load(Ordering::Relaxed) != FORKS.load(Ordering::Relaxed)
+    }
+
+    /// True if that lease stands, and is not the parent's after a `fork`.
+    pub(crate) fn is_leased_here(&self, lease: u64) -> bool {
+        self.current_lease() == lease && !self.is_inherited()
     }
 
     /// Ends the lease: messages are refused from here on, and given back here for the caller to drop.
