@@ -179,7 +179,7 @@ impl PollDriver {
     }
 
     pub(super) fn recv(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-        self.receive(key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RecvFlags::empty())?.0))
+        self.receive(key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
     }
 
     pub(super) fn recv_vectored(
@@ -203,7 +203,7 @@ impl PollDriver {
         if !entry.ready_recv {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let answer = until_uninterrupted(|| Ok(rustix::net::recv(fd, &mut *into, RecvFlags::PEEK)?.0));
+        let answer = until_uninterrupted(|| Ok(rustix::net::recv(fd, &mut *into, RECV | RecvFlags::PEEK)?.0));
         if answer == Err(Errno::WOULDBLOCK) {
             entry.mark_drained(Direction::Recv);
         }
@@ -349,12 +349,15 @@ impl PollDriver {
     }
 }
 
+/// The mode is a descriptor's only for all its duplicates together, in other processes too; a call of ours must never block.
+const RECV: RecvFlags = RecvFlags::DONTWAIT;
+
 /// A peer that is gone must come back as an error, not as a signal that ends the process.
 #[cfg(not(target_os = "macos"))]
-const SEND: SendFlags = SendFlags::NOSIGNAL;
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 /// macOS has no such flag: sockets get `SO_NOSIGPIPE` when they are made.
 #[cfg(target_os = "macos")]
-const SEND: SendFlags = SendFlags::empty();
+const SEND: SendFlags = SendFlags::DONTWAIT;
 
 #[inline]
 fn until_uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
