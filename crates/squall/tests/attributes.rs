@@ -19,6 +19,7 @@ async fn a_test_lives_in_virtual_time() {
 }
 
 #[squall::test(real)]
+#[cfg_attr(miri, ignore = "no epoll there")]
 async fn a_real_test_has_the_machines_driver() -> io::Result<()> {
     squall::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     assert_ne!(squall::driver().to_string(), "null");
@@ -57,6 +58,7 @@ async fn what_is_configured_out_is_not_compiled() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no epoll there")]
 fn main_may_stand_before_any_function_and_keeps_its_return_type() {
     #[squall::main]
     async fn number() -> u8 {
@@ -85,6 +87,7 @@ fn main_may_stand_before_any_function_and_keeps_its_return_type() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no epoll there")]
 fn main_takes_a_driver_and_another_path_to_squall() {
     mod my {
         pub(super) use squall as runtime;

@@ -1,5 +1,8 @@
 //! A task's handle away from home: on another loop, in another thread, after its loop has ended, and polled by executors that are not squall's.
 
+// Handles are what these tests carry about, unawaited.
+#![allow(clippy::async_yields_async)]
+
 mod trace;
 
 use futures::executor::{LocalPool, block_on};

@@ -274,7 +274,7 @@ fn check(capacity: Option<usize>, ops: Vec<Op>) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(Config {
-        cases: if cfg!(miri) { 10 } else { 500 },
+        cases: if cfg!(miri) { 3 } else { 500 },
         failure_persistence: None,
         ..Config::default()
     })]
@@ -282,7 +282,7 @@ proptest! {
     #[test]
     fn the_queue_does_what_its_model_does(
         capacity in prop_oneof![4 => (1usize..5).prop_map(Some), 1 => Just(None)],
-        ops in prop::collection::vec(op(), 0..80),
+        ops in prop::collection::vec(op(), 0..if cfg!(miri) { 20 } else { 80 }),
     ) {
         check(capacity, ops)?;
     }

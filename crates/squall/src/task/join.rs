@@ -94,8 +94,7 @@ impl<T> Future for JoinHandle<T> {
             return Poll::Ready(Err(JoinError::cancelled()));
         };
         let Some(tasks) = context::current().filter(|tasks| tasks.home() == handle.home()) else {
-            let ended =
-                registry::cell_of(handle.home()).is_none_or(|cell| cell.current_lease().is_multiple_of(2));
+            let ended = has_ended_with_its_loop(handle);
             return Poll::Ready(Err(if ended { JoinError::loop_ended() } else { JoinError::wrong_loop() }));
         };
         match tasks.look(handle) {
@@ -143,6 +142,15 @@ pub(crate) fn abort_anywhere(handle: Handle) {
         Some(tasks) if tasks.home() == handle.home() => tasks.abort(handle),
         _ => send(handle, Message::Abort(handle)),
     }
+}
+
+/// For a handle away from home: the lease is over, or a later one has the slot.
+fn has_ended_with_its_loop(handle: Handle) -> bool {
+    let cell = registry::cell_of(handle.home());
+    let is_leased = cell.is_some_and(|cell| !cell.current_lease().is_multiple_of(2));
+    let generation = cell.and_then(|cell| cell.slot(handle.slot())).map_or(0, |slot| slot.generation());
+    // One more is the output, which waits for this very handle.
+    !is_leased || !(handle.generation()..=handle.generation() + 1).contains(&generation)
 }
 
 /// Leaves a message for the handle's loop; if that loop has ended there is nothing left to ask of it.

@@ -197,3 +197,47 @@ pub(crate) struct Cold {
 unsafe impl Sync for Cold {}
 
 const _: () = assert!(std::mem::size_of::<Cold>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free() -> Slot {
+        Slot {
+            generation: AtomicU32::new(0),
+            wake_next: AtomicU32::new(0),
+            wake_queued: AtomicBool::new(false),
+            state: Cell::new(Phase::Free as u8),
+            waiting_on: Cell::new(WaitingOn::Nothing),
+            detail: Cell::new(0),
+            place: Cell::new(None),
+            task: Cell::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// One life of a slot; true if it may have another.
+    fn live(slot: &Slot) -> bool {
+        slot.occupy(std::ptr::null_mut(), SCHEDULED);
+        slot.begin_poll();
+        slot.begin_drop();
+        slot.release()
+    }
+
+    #[test]
+    fn every_life_has_generations_of_its_own() {
+        let slot = free();
+        for life in 0..5 {
+            assert_eq!(slot.generation(), 2 * life);
+            assert!(live(&slot));
+        }
+    }
+
+    #[test]
+    fn a_slot_whose_generations_are_used_up_is_never_handed_out_again() {
+        let slot = free();
+        slot.age_to(LAST_GENERATION - 2);
+        assert!(live(&slot) && !slot.is_retired());
+        assert!(!live(&slot) && slot.is_retired());
+        assert_eq!(slot.phase(), Phase::Free);
+    }
+}

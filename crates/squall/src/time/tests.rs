@@ -219,6 +219,7 @@ fn under_virtual_time_a_sleep_of_another_clock_is_refused() {
 
 /// Real clocks, because only those are shared; nothing waits: the deadline is far, or has passed.
 #[test]
+#[cfg_attr(miri, ignore = "no epoll there")]
 fn under_the_real_clock_a_sleep_follows_its_poller() {
     let (a, b) = (EventLoop::new().unwrap(), EventLoop::new().unwrap());
     let mut nap = sleep(3600 * SECOND);
