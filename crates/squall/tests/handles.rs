@@ -143,8 +143,8 @@ fn two_tasks_that_await_one_another_are_a_deadlock_that_names_both() {
     let expected = format!(
         "deadlock: no task is ready, no timer is set and no work is pending, so nothing can ever happen again. 3 tasks wait:
 └── task 1 \"main\" (spawned at {file}:{main}:21) waits for something that is not squall's
-    ├── task 2 \"alice\" (spawned at {file}:{task}:17) waits for the end of a task 3 at {file}:{task}:78
-    └── task 3 \"bob\" (spawned at {file}:{task}:17) waits for the end of a task 2 at {file}:{task}:78
+    ├── task 2 \"alice\" (spawned at {file}:{task}:17) waits for the end of task 3 at {file}:{task}:78
+    └── task 3 \"bob\" (spawned at {file}:{task}:17) waits for the end of task 2 at {file}:{task}:78
 ",
         file = file!(),
         main = line - 2,

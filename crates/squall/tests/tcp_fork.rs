@@ -202,7 +202,7 @@ fn what_a_forked_task_drops_or_gives_away_in_the_child_stays_registered_in_the_p
                 let mut held = (Some(stream), Some(source));
                 in_child(|| match kind {
                     0 => drop(held.0.take()),
-                    1 => drop(held.0.take().unwrap().into_std().unwrap()),
+                    1 => drop(held.0.take().unwrap().detach().unwrap()),
                     _ => drop(held.1.take()),
                 });
                 let (stream, source) = (held.0.unwrap(), held.1.unwrap());

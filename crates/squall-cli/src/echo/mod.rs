@@ -121,5 +121,11 @@ fn cannot_listen(addr: &str, error: &io::Error) -> String {
         ErrorKind::PermissionDenied => "ports below 1024 ask for privileges: choose a higher one with --addr",
         _ => "choose another address with --addr",
     };
-    format!("cannot listen on {addr} ({error}): {advice}")
+    // The runtime names the address that it tried; here the one that was asked for is named.
+    let error = error.to_string();
+    let reason = error
+        .split_once(": ")
+        .filter(|(head, _)| head.starts_with("cannot listen"))
+        .map_or(&*error, |it| it.1);
+    format!("cannot listen on {addr} ({reason}): {advice}")
 }

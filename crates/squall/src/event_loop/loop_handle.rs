@@ -245,7 +245,7 @@ impl<T> Future for RemoteHandle<T> {
         let replaced = state.waker.replace(waker);
         drop(state);
         drop_foreign(replaced);
-        note_waiting(WaitingOn::Join, Location::caller());
+        note_waiting(WaitingOn::RemoteJoin, Location::caller());
         Poll::Pending
     }
 }

@@ -159,7 +159,7 @@ fn taken(core: &Core, what: &str, first: Armed) -> io::Error {
     io::Error::new(
         io::ErrorKind::ResourceBusy,
         format!(
-            "{what}: the same direction of this socket is taken by {first}. Two would each get pieces: let one task do it, and share by a queue"
+            "{what}: the same direction of this socket is taken by {first}. Let one task do it, and share by a queue"
         ),
     )
 }

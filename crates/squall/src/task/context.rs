@@ -58,6 +58,7 @@ pub(crate) enum WaitingOn {
     Oneshot,
     /// `detail` is the slot of the awaited task.
     Join,
+    RemoteJoin,
     Blocking,
     Stopping,
 }
@@ -77,7 +78,8 @@ impl WaitingOn {
             WaitingOn::QueuePut => "room in a queue",
             WaitingOn::QueueJoin => "the items of a queue to be done",
             WaitingOn::Oneshot => "a oneshot value",
-            WaitingOn::Join => "the end of a task",
+            WaitingOn::Join => "the end of task",
+            WaitingOn::RemoteJoin => "the end of a task on another loop",
             WaitingOn::Blocking => "blocking work on the pool",
             WaitingOn::Stopping => "a request to stop",
         }

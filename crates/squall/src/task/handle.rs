@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Generations are even while a task is live and odd once it has ended. They never wrap: a slot whose
-//! generation is used up is retired (32 bytes lost for every 2^29 tasks that lived in it), so the same number may also
+//! generation is used up is retired (64 bytes lost for every 2^29 tasks that lived in it), so the same number may also
 //! be trusted by what reads results, such as a [`JoinHandle`](super::JoinHandle).
 
 use std::num::NonZeroU64;

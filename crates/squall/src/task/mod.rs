@@ -9,6 +9,7 @@ mod atomics {
 mod context;
 mod error;
 mod foreign;
+mod free_cells;
 mod handle;
 mod inbox;
 mod info;

@@ -4,10 +4,10 @@
 //! cell, its pages of slots, its inbox and its notifier descriptor (closing a descriptor that another thread is about to
 //! write to is how a wake ends up in somebody's file). Reference-counted loops were rejected: every waker would have to count.
 //!
-//! Cells are handed out last released first, from a lock-free stack (a lock could be held by another thread at the
-//! moment of a `fork`, and the child could never lease again). Thousands of loops, one after another, use one cell.
+//! Cells are handed out last released first (`free_cells.rs`). Thousands of loops, one after another, use one cell.
 
 use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use super::free_cells::FreeCells;
 use super::handle::{Handle, MAX_LOOPS, MAX_SLOTS};
 use super::inbox::{MessageStack, Sleep, WakeStack};
 use super::message::Envelope;
@@ -53,8 +53,7 @@ static CELLS: [AtomicPtr<LoopCell>; MAX_LOOPS as usize] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_LOOPS as usize];
 /// Cells ever made.
 static MADE: AtomicU32 = AtomicU32::new(0);
-/// The stack of free cells: a change counter (against ABA) over a cell's index + 1.
-static FREE: AtomicU64 = AtomicU64::new(0);
+static FREE: FreeCells = FreeCells::over(AtomicU64::new(0));
 /// Counts the forks behind this process; a lease of an older count belongs to the parent.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -79,8 +78,8 @@ fn watch_forks() {
 /// Leases a cell: the last one released, else a new one.
 pub(crate) fn lease() -> io::Result<&'static LoopCell> {
     watch_forks();
-    let cell = match pop_free() {
-        Some(cell) => cell,
+    let cell = match FREE.pop(|home| &made(home).next_free) {
+        Some(home) => made(home),
         None => make()?,
     };
     cell.fork.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -88,19 +87,6 @@ pub(crate) fn lease() -> io::Result<&'static LoopCell> {
     let lease = cell.lease.fetch_add(1, Ordering::AcqRel) + 1;
     cell.pending_work.store(lease << 32, Ordering::Relaxed);
     Ok(cell)
-}
-
-fn pop_free() -> Option<&'static LoopCell> {
-    let mut top = FREE.load(Ordering::Acquire);
-    loop {
-        let cell = cell_of(top as u32)?;
-        let next = u64::from(cell.next_free.load(Ordering::Relaxed));
-        let changed = (top >> 32).wrapping_add(1) << 32 | next;
-        match FREE.compare_exchange_weak(top, changed, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return Some(cell),
-            Err(now) => top = now,
-        }
-    }
 }
 
 fn make() -> io::Result<&'static LoopCell> {
@@ -143,6 +129,10 @@ pub(crate) fn cell_of(home: u32) -> Option<&'static LoopCell> {
     let cell = CELLS.get(home.wrapping_sub(1) as usize)?.load(Ordering::Acquire);
     // SAFETY: a non-null entry is a leaked box.
     unsafe { cell.as_ref() }
+}
+
+fn made(home: u32) -> &'static LoopCell {
+    cell_of(home).expect("a cell is made before it is released")
 }
 
 /// A wake from another thread, or from this one while another loop is current.
@@ -191,15 +181,7 @@ impl LoopCell {
         if self.is_inherited() {
             return;
         }
-        let mut top = FREE.load(Ordering::Relaxed);
-        loop {
-            self.next_free.store(top as u32, Ordering::Relaxed);
-            let changed = (top >> 32).wrapping_add(1) << 32 | u64::from(self.home());
-            match FREE.compare_exchange_weak(top, changed, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => top = now,
-            }
-        }
+        FREE.push(self.home(), &self.next_free);
     }
 
     #[inline]

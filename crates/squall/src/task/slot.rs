@@ -4,7 +4,7 @@
 //! Slots live in pages that are never unmapped while the process lives, so a waker may be used after its
 //! task, its loop and its thread have ended. One big reserved mapping was rejected: strict overcommit and small containers
 //! refuse it; doubling pages cost one `lzcnt` per lookup. Pages of a past peak are kept for the next loop
-//! that leases the same cell: 72 bytes for every task of the largest number that ever lived there at once.
+//! that leases the same cell: 64 bytes for every task of the largest number that ever lived there at once.
 //!
 //! # Ownership states
 //!

@@ -342,7 +342,7 @@ fn a_task_under_a_timeout_is_said_to_wait_on_what_the_future_waits_on() {
             infos.iter().find(|info| crate::task::TaskId(info.id) == id).unwrap().state()
         };
         assert!(
-            state(outer.id()).starts_with(&format!("waits for the end of a task {awaited}")),
+            state(outer.id()).starts_with(&format!("waits for the end of task {awaited}")),
             "{}",
             state(outer.id())
         );
