@@ -206,13 +206,16 @@ fn what_a_forked_task_drops_or_gives_away_in_the_child_stays_registered_in_the_p
                     _ => drop(held.1.take()),
                 });
                 let (stream, source) = (held.0.unwrap(), held.1.unwrap());
-                // Both wait before there is anything, so that only the kernel's word can wake them.
-                let (received, ready, ()) = futures::join!(stream.recv(), source.readable(), async {
+                // Each waits alone and before there is anything, so that only the kernel's word can wake it.
+                let (received, ()) = futures::join!(stream.recv(), async {
                     squall::yield_now().await;
                     peer.write_all(b"x").unwrap();
-                    writer.write_all(b"x").unwrap();
                 });
                 assert_eq!(received.unwrap().as_deref(), Some(&b"x"[..]));
+                let (ready, ()) = futures::join!(source.readable(), async {
+                    squall::yield_now().await;
+                    writer.write_all(b"x").unwrap();
+                });
                 ready.unwrap();
             }));
         }

@@ -1,12 +1,12 @@
 //! A loop seen from other threads.
 
+use super::catch_unwind;
 use super::core::Core;
 use super::current::{self, Home};
-use super::{catch_unwind, spawn};
-use crate::task::{Handle, JoinError, Message, WaitingOn, drop_foreign, note_waiting, wake_quietly};
+use crate::task::{Handle, JoinError, Message, NewTask, WaitingOn, drop_foreign, note_waiting, wake_quietly};
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -78,6 +78,7 @@ impl LoopHandle {
     ///
     /// The handle can be awaited on any loop or executor, or waited for by a thread. If the loop has ended, or ends before it has taken
     /// the request, the handle says so.
+    #[track_caller]
     pub fn spawn<M, F, T>(&self, make: M) -> RemoteHandle<T>
     where
         M: FnOnce() -> F + Send + 'static,
@@ -86,13 +87,23 @@ impl LoopHandle {
     {
         let shared = Arc::new(Shared::<T> { state: Mutex::default(), ended: Condvar::new() });
         let delivery = Delivery(Some(shared.clone()));
+        let spawned_at = Location::caller();
         let start = move || {
             let Some(shared) = delivery.0.clone() else { return };
-            let future = make();
-            let task = spawn::spawn(async move {
+            // Aborted before it began: dropping the delivery says so.
+            if shared.lock().is_aborted {
+                return;
+            }
+            let future = match panic::catch_unwind(AssertUnwindSafe(make)) {
+                Ok(future) => future,
+                Err(panic) => return delivery.deliver(Err(JoinError::panicked(panic))),
+            };
+            let future = async move {
                 let output = catch_unwind(future).await;
                 delivery.deliver(output.map_err(|panic| JoinError::panicked(panic.into_payload())));
-            });
+            };
+            let new = NewTask { name: None, spawned_at };
+            let task = current::with("LoopHandle::spawn", |core| core.spawn(future, new));
             let handle = task.raw();
             drop(task);
             let is_aborted = {

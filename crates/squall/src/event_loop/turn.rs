@@ -110,6 +110,8 @@ impl Core {
         match timeout_ns {
             Some(0) => {}
             _ if cell.has_pending_work() => _ = cell.sleep_on_bell(None),
+            // It ended since the inbox was looked at: its wake was there before its count fell.
+            _ if !cell.wakes.is_empty() || !cell.messages.is_empty() => {}
             Some(wait) => self.clock.advance_to(self.clock.now_ns().saturating_add(wait)),
             None if cell.sleep_on_bell(Some(self.patience)) => {}
             None => self.report_deadlock(),

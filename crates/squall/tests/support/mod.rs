@@ -6,6 +6,7 @@
 // Every test target compiles this file for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+use futures::future::{Either, select};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
 use squall::net::TcpStream;
@@ -14,6 +15,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -21,13 +23,16 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The future's output, or a failure in place of a test that hangs for ever.
+///
+/// The clock is asked first. A future that is only polled because the time is over may find what it missed the word of, and would pass.
 #[track_caller]
 pub fn bounded<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = std::panic::Location::caller();
     async move {
-        match squall::time::timeout(PATIENCE, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("hangs: what began at {place} has not ended"),
+        let (limit, future) = (pin!(squall::time::sleep(PATIENCE)), pin!(future));
+        match select(limit, future).await {
+            Either::Left(_) => panic!("hangs: what began at {place} has not ended"),
+            Either::Right((output, _)) => output,
         }
     }
 }
