@@ -27,6 +27,15 @@ impl StopRequest {
     }
 }
 
+/// Wakers of waits that were forgotten, or carried off: a foreign one may panic.
+impl Drop for StopRequest {
+    fn drop(&mut self) {
+        for waker in self.waiting.get_mut().grant_all(|()| ()) {
+            drop_foreign(Some(waker));
+        }
+    }
+}
+
 /// Waits until somebody asks the current loop to stop ([`stop`](crate::stop), [`LoopHandle::stop`](crate::LoopHandle::stop)).
 ///
 /// Ready at once if that was before. Any number of tasks may wait. Dropping the future stops waiting.

@@ -4,7 +4,8 @@
 //! cloned into an entry here; the entry's number goes where a task's handle would go. Storing a `Waker` in every
 //! timer and socket was rejected: it doubles their size for the rare case.
 
-use super::handle::Handle;
+use super::handle::{Handle, MAX_SLOTS};
+use super::table::drop_foreign;
 use crate::driver::Waiter;
 use std::cell::RefCell;
 use std::task::Waker;
@@ -28,11 +29,19 @@ pub(crate) struct ForeignWakers {
 
 impl ForeignWakers {
     /// Takes an owned waker (cloned by the caller: cloning runs foreign code, which must find no borrow here).
+    ///
+    /// # Panics
+    /// With four million of them on one loop.
     pub(crate) fn insert(&self, waker: Waker) -> Waiter {
         let mut table = self.table.borrow_mut();
         let index = table.free.pop().unwrap_or_else(|| {
+            let index = table.entries.len() as u32;
+            assert!(
+                index < MAX_SLOTS,
+                "four million foreign wakers wait on one event loop: their table is full"
+            );
             table.entries.push(Entry::default());
-            u32::try_from(table.entries.len() - 1).expect("more foreign wakers than memory")
+            index
         });
         let entry = &mut table.entries[index as usize];
         entry.waker = Some(waker);
@@ -73,5 +82,14 @@ impl ForeignWakers {
     pub(crate) fn drain(&self) -> Vec<Waker> {
         let mut table = std::mem::take(&mut *self.table.borrow_mut());
         table.entries.iter_mut().filter_map(|entry| entry.waker.take()).collect()
+    }
+}
+
+/// Those that came while the loop was emptying the table: a waker's own destructor may leave another one.
+impl Drop for ForeignWakers {
+    fn drop(&mut self) {
+        for waker in self.drain() {
+            drop_foreign(Some(waker));
+        }
     }
 }

@@ -84,25 +84,40 @@ impl TaskInfo {
     }
 }
 
-/// The tasks as a tree, each below the one that spawned it, one line a task.
+/// What a tree shows at most: it is for reading, and a loop may hold millions of tasks, or a chain of them.
+const MOST_LINES: usize = 500;
+const MOST_LEVELS: usize = 32;
+
+/// The tasks (in the order of their ids) as a tree, each below the one that spawned it, one line a task.
 pub(crate) fn draw(tasks: &[TaskInfo]) -> String {
-    fn branch(tasks: &[TaskInfo], parent: Option<u64>, indent: &str, out: &mut String) {
-        let known = |id: u64| tasks.iter().any(|task| task.id == id);
-        let children: Vec<_> = tasks
-            .iter()
-            .filter(|task| match parent {
-                Some(parent) => task.parent == parent,
-                None => !known(task.parent),
-            })
-            .collect();
-        for (i, task) in children.iter().enumerate() {
-            let last = i + 1 == children.len();
-            *out += &format!("{indent}{}{task} {}\n", if last { "└── " } else { "├── " }, task.state());
-            branch(tasks, Some(task.id), &format!("{indent}{}", if last { "    " } else { "│   " }), out);
+    let is_known = |id: u64| tasks.binary_search_by_key(&id, |task| task.id).is_ok();
+    let parent_of = |task: &TaskInfo| if is_known(task.parent) { task.parent } else { 0 };
+    let mut by_parent: Vec<_> = tasks.iter().map(|task| (parent_of(task), task)).collect();
+    by_parent.sort_by_key(|(parent, _)| *parent);
+    let children_of = |id: u64| {
+        let begin = by_parent.partition_point(|(parent, _)| *parent < id);
+        begin..by_parent.partition_point(|(parent, _)| *parent <= id)
+    };
+
+    let (mut out, mut shown, mut indent) = (String::new(), 0, String::new());
+    let mut open = vec![(children_of(0), 0)];
+    while let Some((children, width)) = open.last_mut() {
+        indent.truncate(*width);
+        let Some(next) = children.next().filter(|_| shown < MOST_LINES) else {
+            open.pop();
+            continue;
+        };
+        let (task, is_last) = (by_parent[next].1, children.start == children.end);
+        out += &format!("{indent}{}{task} {}\n", if is_last { "└── " } else { "├── " }, task.state());
+        shown += 1;
+        if open.len() < MOST_LEVELS {
+            indent += if is_last { "    " } else { "│   " };
+            open.push((children_of(task.id), indent.len()));
         }
     }
-    let mut out = String::new();
-    branch(tasks, None, "", &mut out);
+    if shown < tasks.len() {
+        out += &format!("… and {} more\n", tasks.len() - shown);
+    }
     out
 }
 
@@ -140,7 +155,8 @@ impl Tasks {
             is_running: slot.phase() == Phase::Running,
             waiting_on,
             awaited,
-            waits_at: slot.place.get(),
+            // What is left from an earlier poll says nothing.
+            waits_at: slot.place.get().filter(|_| waiting_on != WaitingOn::Nothing),
         }
     }
 
