@@ -423,3 +423,6 @@ pub(crate) fn wake_quietly(waker: Waker) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
