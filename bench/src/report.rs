@@ -74,9 +74,8 @@ pub fn again(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
         let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         match echo::again(&text) {
             Some(tables) => tables_of_echo += &tables,
-            None => found.push(
-                serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?,
-            ),
+            None => found
+                .push(serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?),
         }
     }
     let tables = markdown(&found) + &tables_of_echo;

@@ -36,11 +36,11 @@ pub const ROWS: &[Row] = &[
     ),
     row("queue, 1 consumer", "ns", "an item through a bounded local queue (capacity 128)"),
     row("queue, 100 consumers", "ns", "the same with 100 tasks taking"),
-    row("sleep 1 ms late p50", "us", "how late a sleep of 1 ms ends on an idle runtime"),
-    row("sleep 1 ms late p99", "us", "the same, of the latest hundredth"),
+    row("sleep 1 ms late p50", "µs", "how late a sleep of 1 ms ends on an idle runtime"),
+    row("sleep 1 ms late p99", "µs", "the same, of the latest hundredth"),
     row(
         "cross-thread round trip",
-        "us",
+        "µs",
         "a task wakes a thread that blocks, which wakes the task of a runtime that blocks",
     ),
 ];
