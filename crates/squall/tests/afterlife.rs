@@ -253,6 +253,47 @@ fn a_hundred_thousand_tasks_one_after_another_keep_memory_flat() {
     output.iter().for_each(check);
 }
 
+#[test]
+#[cfg_attr(miri, ignore = "no processes there")]
+fn more_loops_than_wakers_can_name_are_an_error_until_one_ends() {
+    let test = "more_loops_than_wakers_can_name_are_an_error_until_one_ends";
+    let output = alone(test, &[], || {
+        let mut loops: Vec<_> = (0..4094).map(|_| virtual_loop()).collect();
+        let error = trace::impatient().build().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "4094 event loops exist in this process already, the most that wakers can name: end some first"
+        );
+        loops.swap_remove(1000);
+        assert_eq!(virtual_loop().run_until(async { spawn(async { 7 }).await.unwrap() }), 7);
+    });
+    output.iter().for_each(check);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[cfg_attr(miri, ignore = "no processes there")]
+fn a_loop_that_gets_no_descriptors_is_an_error_and_the_next_one_works() {
+    let test = "a_loop_that_gets_no_descriptors_is_an_error_and_the_next_one_works";
+    let output = alone(test, &[], || {
+        let loops = [EventLoop::new().unwrap(), EventLoop::new().unwrap()];
+        // A cell that has its notifier, and none that has not.
+        drop(loops);
+        let few = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+        // SAFETY: a plain system call with a struct that outlives it.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+        let files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        for _ in 0..3 {
+            let error = EventLoop::new().unwrap_err().to_string();
+            assert!(error.starts_with("cannot start an event loop's driver: "), "{error}");
+            assert_eq!(virtual_loop().run_until(async { 7 }), 7);
+        }
+        drop(files);
+        assert_eq!(squall::run(async { spawn(async { 8 }).await.unwrap() }), 8);
+    });
+    output.iter().for_each(check);
+}
+
 // --- nothing is remembered -------------------------------------------------------------------------------------------
 
 /// A run that shows whatever could differ: ids, names, order of ties, and a report.

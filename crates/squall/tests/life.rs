@@ -8,6 +8,7 @@ use squall::{EventLoop, LoopHandle, run, run_forever, spawn, stop, stopping, yie
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -291,6 +292,37 @@ fn a_loop_goes_on_after_a_deadlock_was_reported_and_main_is_gone_by_then() {
     assert!(report.starts_with("deadlock: "), "{report}");
     assert_eq!((trace.take(), borrowed), (vec!["main".to_owned()], 2));
     assert_eq!(event_loop.run_until(async { sleep(Duration::from_secs(1)).await }), ());
+    assert_eq!(event_loop.tasks(), 0);
+}
+
+#[test]
+fn a_destructor_of_main_may_run_its_loop_further_after_a_deadlock() {
+    let (event_loop, trace) = (Rc::new(virtual_loop()), Trace::default());
+    let (again, said) = (event_loop.clone(), trace.clone());
+    let report = panic_of(|| {
+        let borrowed = trace.clone();
+        event_loop.run_until(async {
+            let inner = said.clone();
+            drop(spawn(async move {
+                sleep(Duration::from_secs(1)).await;
+                stopping().await;
+                inner.say("a task goes on");
+            }));
+            let _held = at_drop(|| {
+                let text = again.run_until(async {
+                    stop();
+                    sleep(Duration::from_secs(1)).await;
+                    borrowed.say("another main");
+                    "its output"
+                });
+                said.say(text);
+            });
+            stopping().await;
+            unreachable!("nobody asks before");
+        })
+    });
+    assert!(report.starts_with("deadlock: "), "{report}");
+    assert_eq!(trace.take(), ["a task goes on", "another main", "its output"]);
     assert_eq!(event_loop.tasks(), 0);
 }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::future::{Future, poll_fn};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -111,14 +111,20 @@ const ALONE: &str = "SQUALL_TEST_ALONE";
 /// Runs `act` in a process of its own: the test that calls this is started once more, alone, and what that process wrote comes back. `None`
 /// inside that process.
 pub(crate) fn alone(test: &str, variables: &[(&str, &str)], act: impl FnOnce()) -> Option<Output> {
+    alone_as(test, |command| _ = command.envs(variables.iter().copied()), act)
+}
+
+/// As `alone`, with more to say about the process.
+pub(crate) fn alone_as(test: &str, prepare: impl FnOnce(&mut Command), act: impl FnOnce()) -> Option<Output> {
     if std::env::var(ALONE).is_ok_and(|name| name == test) {
         act();
         return None;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ALONE, test);
-    command.env_remove("RUST_BACKTRACE").envs(variables.iter().copied());
-    Some(command.output().unwrap())
+    command.env_remove("RUST_BACKTRACE").stdout(Stdio::piped()).stderr(Stdio::piped());
+    prepare(&mut command);
+    Some(command.spawn().unwrap().wait_with_output().unwrap())
 }
 
 /// The lines of a process's complaints that are squall's own.

@@ -1,7 +1,7 @@
 //! What only the table itself can show: slots whose generations are used up, and words that come too late.
 
 use super::*;
-use crate::task::handle::LAST_GENERATION;
+use crate::task::handle::{LAST_GENERATION, MAX_SLOTS};
 use std::future::pending;
 
 /// A loop's tasks without the loop.
@@ -82,6 +82,21 @@ fn stale_wakes_from_here_and_from_afar_do_nothing_and_early_ones_are_kept() {
         tasks.wake(new);
         tasks.take_remote_wakes();
         assert_eq!(tasks.ready(), 1, "once, whoever woke it");
+    });
+}
+
+#[test]
+fn a_full_table_refuses_one_task_more_and_stays_as_it_was() {
+    with_tasks(|tasks| {
+        let first = spawn(tasks);
+        let fresh = tasks.fresh.replace(MAX_SLOTS);
+        let slots = tasks.slots.replace(MAX_SLOTS);
+        assert!(catch_unwind(AssertUnwindSafe(|| spawn(tasks))).is_err());
+        assert_eq!((tasks.ready(), tasks.live(), tasks.spawned()), (1, 1, 1));
+        tasks.fresh.set(fresh);
+        tasks.slots.set(slots);
+        end(tasks, first);
+        assert_eq!(spawn(tasks).slot(), first.slot());
     });
 }
 
