@@ -29,7 +29,6 @@ pub(crate) struct Core {
     /// A turn is on the call stack.
     pub(super) is_turning: Cell<bool>,
     pub(super) turns: Cell<u64>,
-    pub(super) polls: Cell<u64>,
 }
 
 /// What a loop is made from.
@@ -75,7 +74,6 @@ impl Core {
             patience,
             is_turning: Cell::new(false),
             turns: Cell::new(0),
-            polls: Cell::new(0),
         })
     }
 

@@ -158,7 +158,7 @@ impl EventLoop {
                 // SAFETY: the handle was made for `main`, so this is its output's type.
                 break unsafe { core.tasks.take_output::<F::Output>(main.handle, task) };
             }
-            core.turn(Idle::WaitFor(main.handle));
+            core.turn_until(main.handle);
         };
         drop((main, entered));
         match output {
@@ -217,7 +217,7 @@ impl fmt::Debug for EventLoop {
             .field("sockets", &self.core.driver.borrow().sockets())
             .field("foreign_wakers", &self.core.tasks.foreign.len())
             .field("turns", &self.core.turns.get())
-            .field("polls", &self.core.polls.get())
+            .field("polls", &self.core.polls())
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,8 @@ const TARGET_NS: u64 = 100_000;
 pub(super) struct Quantum {
     left: Cell<u32>,
     length: Cell<u32>,
+    /// Polls up to where this stretch began.
+    before: Cell<u64>,
     /// When the driver was consulted last, if that began the stretch of work that goes on now.
     since_ns: Cell<Option<u64>>,
     is_fixed: bool,
@@ -23,7 +25,13 @@ pub(super) struct Quantum {
 impl Quantum {
     /// Under virtual time the length is fixed: it must not depend on how fast the machine is.
     pub(super) fn new(is_fixed: bool) -> Quantum {
-        Quantum { left: Cell::new(START), length: Cell::new(START), since_ns: Cell::new(None), is_fixed }
+        Quantum {
+            left: Cell::new(START),
+            length: Cell::new(START),
+            before: Cell::new(0),
+            since_ns: Cell::new(None),
+            is_fixed,
+        }
     }
 
     #[inline]
@@ -36,8 +44,14 @@ impl Quantum {
         self.left.set(self.left.get() - polls);
     }
 
+    /// Polls so far.
+    pub(super) fn spent(&self) -> u64 {
+        self.before.get() + u64::from(self.length.get() - self.left.get())
+    }
+
     /// The driver was consulted in the midst of work.
     pub(super) fn renew(&self, now_ns: u64) {
+        self.before.set(self.spent());
         if !self.is_fixed {
             if let Some(since) = self.since_ns.replace(Some(now_ns)) {
                 self.length.set(adapt(self.length.get(), now_ns.saturating_sub(since)));
@@ -49,6 +63,7 @@ impl Quantum {
     /// The loop slept: what comes next is a new stretch.
     #[inline]
     pub(super) fn restart(&self) {
+        self.before.set(self.spent());
         self.since_ns.set(None);
         self.left.set(self.length.get());
     }

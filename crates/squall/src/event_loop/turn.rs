@@ -4,25 +4,50 @@
 //! who ran when would depend on who happened to be waiting.
 
 use super::core::{Core, Idle};
-use crate::task::{self, Message, Standing};
+use crate::task::{self, Handle, Message, Standing};
 
 impl Core {
+    /// Turns until the task has ended. One call for all turns: entering and leaving a function costs a third of a turn with one task.
+    pub(super) fn turn_until(&self, main: Handle) {
+        let _turning = self.begin_turns();
+        let slot = self.tasks.cell.slot_at(main.slot());
+        while slot.generation() == main.generation() || !matches!(self.tasks.look(main), Standing::Done(_)) {
+            self.one_turn(Idle::WaitFor(main));
+        }
+    }
+
     /// One turn. Gives the number of polls.
     pub(super) fn turn(&self, idle: Idle) -> u32 {
-        self.begin_turn();
-        let _turning = Turning(self);
+        let _turning = self.begin_turns();
+        let before = self.polls();
+        self.one_turn(idle);
+        (self.polls() - before) as u32
+    }
+
+    /// The polls so far.
+    pub(super) fn polls(&self) -> u64 {
+        self.quantum.spent() - self.tasks.skipped.get()
+    }
+
+    #[inline(always)]
+    fn one_turn(&self, idle: Idle) {
+        self.refuse_inherited_loop();
+        self.forget_time();
 
         // 1. What other threads left.
-        self.take_inbox();
+        if !self.tasks.cell.wakes.is_empty() || !self.tasks.cell.messages.is_empty() {
+            self.take_inbox();
+        }
 
         // 2. Exactly the tasks that are ready now; what they wake runs next turn. The driver is consulted on the way.
         let batch = self.tasks.ready();
-        let (mut left, mut polls) = (batch, 0);
+        let mut left = batch;
         while left > 0 {
             let stretch = left.min(self.quantum.left());
             for _ in 0..stretch {
-                polls += u32::from(self.tasks.run_next());
+                self.tasks.run_next();
             }
+            self.tasks.end_stretch();
             left -= stretch;
             self.quantum.spend(stretch);
             if self.quantum.left() == 0 {
@@ -35,8 +60,6 @@ impl Core {
             self.park(idle);
         }
         self.turns.set(self.turns.get() + 1);
-        self.polls.set(self.polls.get() + u64::from(polls));
-        polls
     }
 
     fn is_over(&self, idle: Idle) -> bool {
@@ -53,6 +76,7 @@ impl Core {
     }
 
     /// Nothing is ready: sleeps until a completion, a timer or another thread, unless told to return.
+    #[inline(never)]
     fn park(&self, idle: Idle) {
         let cell = self.tasks.cell;
         let next = self.timers.borrow_mut().next_deadline();
@@ -128,6 +152,8 @@ impl Core {
         );
     }
 
+    #[cold]
+    #[inline(never)]
     fn take_inbox(&self) {
         self.take_wakes();
         if !self.tasks.cell.messages.is_empty() {
@@ -175,6 +201,16 @@ impl Core {
         }
     }
 
+    fn begin_turns(&self) -> Turning<'_> {
+        self.refuse_inherited_loop();
+        if self.is_turning.replace(true) {
+            panic!(
+                "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"
+            );
+        }
+        Turning(self)
+    }
+
     /// Turning a loop that came along with a `fork`, or waiting at its driver, would take the parent's events.
     #[inline]
     fn refuse_inherited_loop(&self) {
@@ -184,17 +220,6 @@ impl Core {
                 "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
             );
         }
-    }
-
-    #[inline]
-    fn begin_turn(&self) {
-        self.refuse_inherited_loop();
-        if self.is_turning.replace(true) {
-            panic!(
-                "this event loop is in a turn already: a task cannot turn the loop it runs on; await instead"
-            );
-        }
-        self.forget_time();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::WaitingOn;
 use super::handle::Handle;
-use super::slot::{Phase, SCHEDULED};
+use super::slot::Phase;
 use super::table::{Standing, Tasks};
 use crate::driver::Waiter;
 use std::fmt;
@@ -151,7 +151,7 @@ impl Tasks {
             name: copy,
             parent: cold.parent.get(),
             spawned_at: cold.spawned_at.get(),
-            is_ready: slot.has(SCHEDULED),
+            is_ready: slot.scheduled.get(),
             is_running: slot.phase() == Phase::Running,
             waiting_on,
             awaited,

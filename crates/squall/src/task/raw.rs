@@ -10,10 +10,11 @@
 
 use super::error::JoinError;
 use super::slot::Slot;
+use std::alloc::{Layout, dealloc};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{ManuallyDrop, needs_drop, offset_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -34,8 +35,9 @@ struct VTable {
     poll: unsafe fn(*mut Header, &mut Context<'_>, &Slot) -> Polled,
     cancel: unsafe fn(*mut Header, &Slot),
     drop_output: unsafe fn(*mut Header) -> Option<Panic>,
-    take_output: unsafe fn(*mut Header, *mut ()),
-    free: unsafe fn(*mut Header),
+    /// Where the body lies, and what the allocation is: numbers, so that taking the output and freeing need no call.
+    body: usize,
+    layout: Layout,
 }
 
 #[repr(C)]
@@ -65,8 +67,8 @@ pub(crate) fn allocate<F: Future>(future: F) -> *mut Header {
             poll: poll::<F>,
             cancel: cancel::<F>,
             drop_output: drop_output::<F>,
-            take_output: take_output::<F>,
-            free: free::<F>,
+            body: offset_of!(RawTask<F>, body),
+            layout: Layout::new::<RawTask<F>>(),
         }
     };
     let task = RawTask {
@@ -107,26 +109,26 @@ impl Header {
     ///
     /// # Safety
     /// The body holds the output and `T` is the output type of the future given to `allocate`.
+    #[inline]
     pub(crate) unsafe fn take_output<T>(task: *mut Header) -> Result<T, JoinError> {
-        let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
-        // SAFETY: the vtable function knows the body's place and writes a `Result<F::Output, _>`, which is `Result<T, _>`.
-        unsafe {
-            ((*task).vtable.take_output)(task, output.as_mut_ptr().cast());
-            output.assume_init()
-        }
+        // SAFETY: the body of this allocation lies there and holds a `Result<F::Output, _>`, which is `Result<T, _>`.
+        unsafe { task.byte_add((*task).vtable.body).cast::<Result<T, JoinError>>().read() }
     }
 
     /// # Safety
     /// `task` as in the invariant, its body empty. It is gone afterwards.
+    #[inline]
     pub(crate) unsafe fn free(task: *mut Header) {
-        // SAFETY: as in `poll`.
-        unsafe { ((*task).vtable.free)(task) }
+        // SAFETY: made by `Box::new` in `allocate`, with this layout. The body is a union and drops nothing; the joiner was taken
+        // out before.
+        unsafe { dealloc(task.cast(), (*task).vtable.layout) }
     }
 
     /// Replaces the waker of whoever awaits the task. The caller drops or wakes what comes back.
     ///
     /// # Safety
     /// `task` as in the invariant. (The cell is touched only here, and nothing is called while it is.)
+    #[inline]
     pub(crate) unsafe fn replace_joiner(task: *mut Header, waker: Option<Waker>) -> Option<Waker> {
         // SAFETY: a raw place, not through `&Header`, and no user code runs before the value is moved out.
         unsafe { std::mem::replace(&mut *(*task).joiner.get(), waker) }
@@ -134,6 +136,7 @@ impl Header {
 
     /// # Safety
     /// As for `replace_joiner`.
+    #[inline]
     pub(crate) unsafe fn joiner_will_wake(task: *mut Header, waker: &Waker) -> bool {
         // SAFETY: as in `replace_joiner`; `will_wake` compares two words and runs no user code.
         unsafe { (*(*task).joiner.get()).as_ref().is_some_and(|mine| mine.will_wake(waker)) }
@@ -175,9 +178,11 @@ unsafe fn cancel<F: Future>(task: *mut Header, slot: &Slot) {
 /// The body holds the future and nothing borrows it.
 unsafe fn end<F: Future>(task: *mut Header, slot: &Slot, mut output: Result<F::Output, JoinError>) {
     slot.begin_drop();
-    // SAFETY: `body` as documented there; the future is dropped once, in place.
-    let dropped =
-        catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut (*body::<F>(task)).future) }));
+    let drop_future = || {
+        // SAFETY: `body` as documented there; the future is dropped once, in place.
+        unsafe { ManuallyDrop::drop(&mut (*body::<F>(task)).future) }
+    };
+    let dropped = if needs_drop::<F>() { catch_unwind(AssertUnwindSafe(drop_future)) } else { Ok(()) };
     if let Err(panic) = dropped {
         if output.as_ref().is_err_and(JoinError::is_panic) {
             report_panic("a destructor panicked after its task had panicked", panic);
@@ -198,18 +203,6 @@ unsafe fn drop_output<F: Future>(task: *mut Header) -> Option<Panic> {
         Err(error) => error.into_panic_payload(),
         Ok(output) => drop_quietly(output),
     }
-}
-
-unsafe fn take_output<F: Future>(task: *mut Header, into: *mut ()) {
-    // SAFETY: the body holds the output, `into` has room for it, and the caller never looks at the body again.
-    unsafe {
-        into.cast::<Result<F::Output, JoinError>>().write(ManuallyDrop::take(&mut (*body::<F>(task)).output))
-    };
-}
-
-unsafe fn free<F: Future>(task: *mut Header) {
-    // SAFETY: made by `Box::into_raw` in `allocate`. The body is a union and drops nothing.
-    drop(unsafe { Box::from_raw(task.cast::<RawTask<F>>()) });
 }
 
 /// Drops a user's value; gives the panic instead of passing it on.

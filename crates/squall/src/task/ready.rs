@@ -1,6 +1,6 @@
 //! The ready queue: a ring of slot numbers, first in, first out.
 //!
-//! A slot stands in it at most once (its `SCHEDULED` flag says so), so a ring as long as the slot table never overflows: a wake writes
+//! A slot stands in it at most once (its `scheduled` flag says so), so a ring as long as the slot table never overflows: a wake writes
 //! one word, checks no capacity and allocates nothing. It grows when the table grows. Links through the slots
 //! were rejected: with 100,000 ready tasks the next slot's address would be known only after a cache miss,
 //! and a seeded order could not pick from the middle.
@@ -8,7 +8,7 @@
 use std::cell::{Cell, UnsafeCell};
 
 /// # Invariant
-/// `ring.len()` is a power of two and `tail - head <= ring.len()`. No reference into `ring` outlives a method, and no
+/// `ring.len()` is a power of two (so never zero, and a masked index is always below it) and `tail - head <= ring.len()`. No reference into `ring` outlives a method, and no
 /// method calls anything that could come back here.
 pub(crate) struct ReadyQueue {
     ring: UnsafeCell<Box<[u32]>>,
@@ -50,7 +50,8 @@ impl ReadyQueue {
         debug_assert!((self.len() as usize) < ring.len(), "a slot stands in the queue twice");
         let tail = self.tail.get();
         let mask = ring.len() - 1;
-        ring[tail as usize & mask] = slot;
+        // SAFETY: by the invariant the masked index is in bounds.
+        unsafe { *ring.get_unchecked_mut(tail as usize & mask) = slot };
         self.tail.set(tail.wrapping_add(1));
     }
 
@@ -63,7 +64,8 @@ impl ReadyQueue {
         self.head.set(head.wrapping_add(1));
         // SAFETY: as in `reserve`.
         let ring = unsafe { &*self.ring.get() };
-        Some(ring[head as usize & (ring.len() - 1)])
+        // SAFETY: as in `push`.
+        Some(unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) })
     }
 }
 

@@ -19,13 +19,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 const FIRST_PAGE: u32 = 64;
-const PAGES: usize = 17;
+/// One for every length in bits of a slot's number + 64: the first six stay empty, and no index is ever out of bounds.
+const PAGES: usize = 32;
 
 /// What outlives a loop.
 ///
 /// # Invariant
-/// Reached through `&'static` for ever. `pages[k]` is null or an array of `64 << k` slots that is never unmapped; likewise
-/// `cold[k]`. Cells inside slots, and all of `cold`, belong to the thread whose loop holds the lease.
+/// Reached through `&'static` for ever. `pages[k]` is null or belongs to an array of the `1 << k` slots from number `(1 << k) - 64` on, which
+/// is never unmapped; the pointer is to where slot 0 would lie, so that a lookup only adds the number. Likewise `cold[k]`. Cells inside slots, and all of `cold`, belong to the thread whose loop holds the lease.
 pub(crate) struct LoopCell {
     pub(crate) index: u32,
     next_free: AtomicU32,
@@ -136,6 +137,8 @@ fn made(home: u32) -> &'static LoopCell {
 }
 
 /// A wake from another thread, or from this one while another loop is current.
+#[cold]
+#[inline(never)]
 pub(crate) fn wake_from_afar(handle: Handle) {
     let Some(cell) = cell_of(handle.home()) else { return };
     let Some(slot) = cell.slot(handle.slot()) else { return };
@@ -185,37 +188,40 @@ impl LoopCell {
     }
 
     #[inline]
-    fn page_of(slot: u32) -> (usize, usize) {
-        let page = ((slot + FIRST_PAGE) / FIRST_PAGE).ilog2();
-        (page as usize, (slot + FIRST_PAGE - (FIRST_PAGE << page)) as usize)
+    fn page_of(slot: u32) -> usize {
+        // The `| 1` is for the compiler: without it zero would have no logarithm.
+        (slot.wrapping_add(FIRST_PAGE) | 1).ilog2() as usize
     }
 
     /// The slot of that number, if its page exists.
     #[inline]
     pub(crate) fn slot(&self, slot: u32) -> Option<&Slot> {
-        let (page, offset) = Self::page_of(slot);
-        let first = self.pages.get(page)?.load(Ordering::Acquire);
-        if first.is_null() {
+        let base = self.pages[Self::page_of(slot)].load(Ordering::Acquire);
+        if base.is_null() {
             return None;
         }
-        // SAFETY: the page has `64 << page` slots, `offset` is below that, and pages are never unmapped.
-        Some(unsafe { &*first.add(offset) })
+        // SAFETY: by the invariant that is the slot's place in its array, which is never unmapped.
+        Some(unsafe { &*base.wrapping_add(slot as usize) })
     }
 
     /// The slot of a number that was handed out.
     #[inline]
     pub(crate) fn slot_at(&self, slot: u32) -> &Slot {
-        self.slot(slot).expect("a slot number comes from the table")
+        let base = self.pages[Self::page_of(slot)].load(Ordering::Relaxed);
+        if base.is_null() {
+            no_slot();
+        }
+        // SAFETY: as in `slot`.
+        unsafe { &*base.wrapping_add(slot as usize) }
     }
 
     /// The cold half of a slot. Only for the lease holder.
     #[inline]
     pub(crate) fn cold_at(&self, slot: u32) -> &Cold {
-        let (page, offset) = Self::page_of(slot);
-        let first = self.cold[page].load(Ordering::Relaxed);
-        assert!(!first.is_null(), "a slot number comes from the table");
+        let base = self.cold[Self::page_of(slot)].load(Ordering::Relaxed);
+        assert!(!base.is_null(), "a slot number comes from the table");
         // SAFETY: as in `slot`.
-        unsafe { &*first.add(offset) }
+        unsafe { &*base.wrapping_add(slot as usize) }
     }
 
     /// Makes sure that a slot of that number exists; gives the number of slots that exist. Only for the lease holder.
@@ -223,13 +229,14 @@ impl LoopCell {
         if slot >= MAX_SLOTS {
             return None;
         }
-        let (page, _) = Self::page_of(slot);
+        let page = Self::page_of(slot);
         if self.pages[page].load(Ordering::Relaxed).is_null() {
-            let slots = (FIRST_PAGE << page) as usize;
-            self.cold[page].store(zeroed_array::<Cold>(slots), Ordering::Relaxed);
-            self.pages[page].store(zeroed_array::<Slot>(slots), Ordering::Release);
+            let slots = 1_usize << page;
+            let bias = slots - FIRST_PAGE as usize;
+            self.cold[page].store(zeroed_array::<Cold>(slots).wrapping_sub(bias), Ordering::Relaxed);
+            self.pages[page].store(zeroed_array::<Slot>(slots).wrapping_sub(bias), Ordering::Release);
         }
-        Some(((FIRST_PAGE << (page + 1)) - FIRST_PAGE).min(MAX_SLOTS))
+        Some(((2_u32 << page) - FIRST_PAGE).min(MAX_SLOTS))
     }
 
     /// The notifier, made at the first use (and anew in a forked child, which must not ring its parent's).
@@ -304,6 +311,12 @@ impl Drop for PendingWork {
             self.cell.notify_if_asleep();
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn no_slot() -> ! {
+    panic!("a slot number comes from the table")
 }
 
 /// A leaked array of `len` all-zero `T`s; memory that is never touched costs nothing.

@@ -48,10 +48,10 @@ pub(crate) enum Phase {
 }
 
 const PHASE: u8 = 0b0000_0111;
-/// Stands in the ready queue. Set by the first wake, cleared when the slot is popped.
-pub(crate) const SCHEDULED: u8 = 0b0000_1000;
 /// `abort` came while the task was on the call stack.
 pub(crate) const ABORTED: u8 = 0b0001_0000;
+/// The cold half holds a name.
+pub(crate) const NAMED: u8 = 0b0100_0000;
 /// A `JoinHandle` stands.
 pub(crate) const JOINED: u8 = 0b0010_0000;
 
@@ -67,6 +67,9 @@ pub(crate) struct Slot {
     wake_queued: AtomicBool,
     state: Cell<u8>,
     waiting_on: Cell<WaitingOn>,
+    /// Stands in the ready queue. Set by the first wake, cleared when the slot is popped. A byte of its own: a wake then only stores,
+    /// and the state is not carried from wake to poll to wake through memory.
+    pub(crate) scheduled: Cell<bool>,
     /// What it waits on, in `waiting_on`'s own terms (a descriptor, a task); in a free slot, the free list's link.
     pub(crate) detail: Cell<u32>,
     pub(crate) place: Cell<Option<&'static Location<'static>>>,
@@ -125,6 +128,7 @@ impl Slot {
     pub(crate) fn occupy(&self, task: *mut Header, flags: u8) {
         self.task.set(task);
         self.state.set(Phase::Idle as u8 | flags);
+        self.scheduled.set(true);
         self.place.set(None);
         self.waiting_on.set(WaitingOn::Nothing);
     }
@@ -132,7 +136,8 @@ impl Slot {
     /// Begins a poll: off the queue, on the stack, waiting on nothing.
     #[inline]
     pub(crate) fn begin_poll(&self) {
-        self.state.set(self.state.get() & !(PHASE | SCHEDULED) | Phase::Running as u8);
+        self.scheduled.set(false);
+        self.state.set(self.state.get() & !PHASE | Phase::Running as u8);
         self.waiting_on.set(WaitingOn::Nothing);
     }
 
@@ -151,7 +156,7 @@ impl Slot {
         let generation = self.generation();
         debug_assert!(!generation.is_multiple_of(2), "freed before it ended");
         self.task.set(std::ptr::null_mut());
-        self.state.set(self.state.get() & SCHEDULED);
+        self.state.set(0);
         if generation > LAST_GENERATION {
             return false;
         }
@@ -209,6 +214,7 @@ mod tests {
             wake_queued: AtomicBool::new(false),
             state: Cell::new(Phase::Free as u8),
             waiting_on: Cell::new(WaitingOn::Nothing),
+            scheduled: Cell::new(false),
             detail: Cell::new(0),
             place: Cell::new(None),
             task: Cell::new(std::ptr::null_mut()),
@@ -217,7 +223,7 @@ mod tests {
 
     /// One life of a slot; true if it may have another.
     fn live(slot: &Slot) -> bool {
-        slot.occupy(std::ptr::null_mut(), SCHEDULED);
+        slot.occupy(std::ptr::null_mut(), 0);
         slot.begin_poll();
         slot.begin_drop();
         slot.release()

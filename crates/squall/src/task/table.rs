@@ -13,7 +13,7 @@ use super::message::{Envelope, Message};
 use super::raw::{self, Header, Polled, drop_quietly, report_panic};
 use super::ready::ReadyQueue;
 use super::registry::{self, LoopCell};
-use super::slot::{ABORTED, Cold, JOINED, Phase, SCHEDULED, Slot};
+use super::slot::{ABORTED, Cold, JOINED, NAMED, Phase, Slot};
 use super::waker::{handle_of, waker_of};
 use std::cell::Cell;
 use std::future::Future;
@@ -27,6 +27,8 @@ pub(super) const NONE: u32 = u32::MAX;
 
 pub(crate) struct Tasks {
     pub(crate) cell: &'static LoopCell,
+    /// The cell's, at hand.
+    home: u32,
     pub(crate) lease: u64,
     ready: ReadyQueue,
     /// Slots of the table; the ready queue has room for as many.
@@ -40,6 +42,8 @@ pub(crate) struct Tasks {
     pub(super) running: Cell<u32>,
     pub(super) budget: Cell<u32>,
     closing: Cell<bool>,
+    /// Entries of the ready queue whose tasks had ended: taken out, and not polled.
+    pub(crate) skipped: Cell<u64>,
     pub(crate) foreign: ForeignWakers,
 }
 
@@ -55,6 +59,7 @@ impl Tasks {
         let cell = registry::lease()?;
         let tasks = Tasks {
             cell,
+            home: cell.home(),
             lease: cell.current_lease(),
             ready: ReadyQueue::new(),
             slots: Cell::new(0),
@@ -65,6 +70,7 @@ impl Tasks {
             running: Cell::new(NONE),
             budget: Cell::new(BUDGET),
             closing: Cell::new(false),
+            skipped: Cell::new(0),
             foreign: ForeignWakers::default(),
         };
         Ok(tasks)
@@ -72,7 +78,7 @@ impl Tasks {
 
     #[inline]
     pub(crate) fn home(&self) -> u32 {
-        self.cell.home()
+        self.home
     }
 
     #[inline]
@@ -80,6 +86,7 @@ impl Tasks {
         self.cell.slot_at(index)
     }
 
+    #[inline]
     pub(super) fn cold(&self, index: u32) -> &Cold {
         self.cell.cold_at(index)
     }
@@ -106,6 +113,7 @@ impl Tasks {
     ///
     /// # Panics
     /// With four million tasks alive on one loop.
+    #[inline]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, new: NewTask) -> Option<Handle> {
         if self.closing.get() {
             if let Some(panic) = drop_quietly(future) {
@@ -121,6 +129,7 @@ impl Tasks {
     ///
     /// # Safety
     /// The future, and later its output, must be gone (taken, or dropped by `discard`) before what they borrow.
+    #[inline]
     pub(crate) unsafe fn spawn_unchecked<F: Future>(&self, future: F, new: NewTask) -> Handle {
         let index = self.take_slot();
         let id = self.spawned.get() + 1;
@@ -130,11 +139,13 @@ impl Tasks {
         cold.id.set(id);
         cold.parent.set(if self.running.get() == NONE { 0 } else { self.cold(self.running.get()).id.get() });
         cold.spawned_at.set(Some(new.spawned_at));
+        let mut flags = JOINED;
         if let Some(name) = new.name {
             cold.name.set(Some(Box::new(name.into_boxed_str())));
+            flags |= NAMED;
         }
         let slot = self.slot(index);
-        slot.occupy(raw::allocate(future), JOINED | SCHEDULED);
+        slot.occupy(raw::allocate(future), flags);
         self.ready.push(index);
         Handle::task(self.home(), index, slot.generation())
     }
@@ -168,14 +179,23 @@ impl Tasks {
     }
 
     /// Puts an ended slot back. While its number still stands in the ready queue it waits for that entry to be popped.
+    #[inline]
     fn free_slot(&self, index: u32) {
         let slot = self.slot(index);
-        drop(self.cold(index).name.take());
-        if slot.release() && !slot.has(SCHEDULED) {
+        if slot.has(NAMED) {
+            self.drop_name(index);
+        }
+        if slot.release() && !slot.scheduled.get() {
             self.push_free(index);
         }
     }
 
+    #[cold]
+    fn drop_name(&self, index: u32) {
+        drop(self.cold(index).name.take());
+    }
+
+    #[inline]
     fn push_free(&self, index: u32) {
         self.slot(index).detail.set(self.free.replace(index));
     }
@@ -187,8 +207,8 @@ impl Tasks {
     pub(crate) fn wake(&self, handle: Handle) {
         let index = handle.slot();
         let slot = self.slot(index);
-        if slot.generation() == handle.generation() && !slot.has(SCHEDULED) {
-            slot.set(SCHEDULED);
+        if slot.generation() == handle.generation() && !slot.scheduled.get() {
+            slot.scheduled.set(true);
             self.ready.push(index);
         }
     }
@@ -201,16 +221,16 @@ impl Tasks {
             |index| {
                 let slot = cell.slot_at(index);
                 // An entry may be older than the task, or than the lease: then the slot is free, or somebody else's (a spurious poll).
-                if matches!(slot.phase(), Phase::Idle | Phase::Running) && !slot.has(SCHEDULED) {
-                    slot.set(SCHEDULED);
+                if matches!(slot.phase(), Phase::Idle | Phase::Running) && !slot.scheduled.get() {
+                    slot.scheduled.set(true);
                     self.ready.push(index);
                 }
             },
         );
     }
 
-    /// Polls the task at the head of the ready queue. False if it has ended since it was put there.
-    #[inline]
+    /// Polls the task at the head of the ready queue. False if it has ended since it was put there. `end_stretch` must follow.
+    #[inline(always)]
     pub(crate) fn run_next(&self) -> bool {
         let Some(index) = self.ready.pop() else { return false };
         let slot = self.slot(index);
@@ -225,19 +245,37 @@ impl Tasks {
         let task = slot.task.get();
         // SAFETY: an IDLE slot's task holds its future (Header's invariant), and RUNNING keeps everybody else away from it.
         let polled = unsafe { Header::poll(task, &mut Context::from_waker(&waker), slot) };
-        self.running.set(NONE);
         match polled {
             Polled::Pending if !slot.has(ABORTED) => slot.set_phase(Phase::Idle),
-            Polled::Pending => self.cancel(index, task),
-            Polled::Ended => self.settle(index, task),
+            Polled::Pending => self.cancel_after_poll(index, task),
+            Polled::Ended => self.settle_after_poll(index, task),
         }
         true
     }
 
+    /// No poll is on the stack. A task that stays pending leaves that to the next poll, or to this: nothing of the user's runs before.
+    #[inline]
+    pub(crate) fn end_stretch(&self) {
+        self.running.set(NONE);
+    }
+
+    fn settle_after_poll(&self, index: u32, task: *mut Header) {
+        self.running.set(NONE);
+        self.settle(index, task);
+    }
+
+    #[cold]
+    fn cancel_after_poll(&self, index: u32, task: *mut Header) {
+        self.running.set(NONE);
+        self.cancel(index, task);
+    }
+
     /// An entry whose task ended while it stood in the queue.
     #[cold]
+    #[inline(never)]
     fn pop_ended(&self, index: u32, slot: &Slot) {
-        slot.clear(SCHEDULED);
+        self.skipped.set(self.skipped.get() + 1);
+        slot.scheduled.set(false);
         if slot.phase() == Phase::Free && !slot.is_retired() {
             self.push_free(index);
         }
@@ -252,6 +290,7 @@ impl Tasks {
     }
 
     /// The output is in place: give it to whoever awaits it, or drop it.
+    #[inline]
     fn settle(&self, index: u32, task: *mut Header) {
         let slot = self.slot(index);
         self.live.set(self.live.get() - 1);
@@ -260,7 +299,13 @@ impl Tasks {
             // SAFETY: the slot still owns the task.
             let joiner = unsafe { Header::replace_joiner(task, None) };
             if let Some(joiner) = joiner {
-                wake_quietly(joiner);
+                match handle_of(&joiner) {
+                    Some(handle) if handle.home() == self.home => {
+                        std::mem::forget(joiner);
+                        self.wake(handle);
+                    }
+                    _ => wake_quietly(joiner),
+                }
             }
         } else {
             self.drop_task(index, task);
@@ -299,6 +344,7 @@ impl Tasks {
     }
 
     /// Where a handle's task stands.
+    #[inline]
     pub(crate) fn look(&self, handle: Handle) -> Standing {
         let slot = self.slot(handle.slot());
         let generation = slot.generation();
@@ -317,6 +363,7 @@ impl Tasks {
     ///
     /// # Safety
     /// `T` is the output type of the future the handle was made for.
+    #[inline]
     pub(crate) unsafe fn take_output<T>(&self, handle: Handle, task: *mut Header) -> Result<T, JoinError> {
         // SAFETY: DONE: the body holds the output.
         let output = unsafe { Header::take_output::<T>(task) };
@@ -330,6 +377,7 @@ impl Tasks {
     }
 
     /// The JoinHandle is gone: the output is nobody's any more.
+    #[inline]
     pub(crate) fn detach(&self, handle: Handle) {
         match self.look(handle) {
             Standing::Live(_) => self.slot(handle.slot()).clear(JOINED),
@@ -386,7 +434,7 @@ impl Tasks {
     pub(crate) fn end_lease(&self) -> Vec<Message> {
         self.drop_foreign_wakers();
         while let Some(index) = self.ready.pop() {
-            self.slot(index).clear(SCHEDULED);
+            self.slot(index).scheduled.set(false);
         }
         self.of_this_lease(self.cell.end_lease())
     }
@@ -406,13 +454,27 @@ pub(crate) enum Standing {
 }
 
 /// Drops a waker that may be foreign; its panic is reported.
+#[inline]
 pub(crate) fn drop_foreign(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        // Dropping one of ours does nothing.
+        if handle_of(&waker).is_none() {
+            drop_really_foreign(waker);
+        } else {
+            std::mem::forget(waker);
+        }
+    }
+}
+
+#[cold]
+fn drop_really_foreign(waker: Waker) {
     if let Some(panic) = drop_quietly(waker) {
         report_panic("a foreign waker panicked in its destructor", panic);
     }
 }
 
 /// Wakes a waker that may be foreign; its panic is reported.
+#[inline]
 pub(crate) fn wake_quietly(waker: Waker) {
     match handle_of(&waker) {
         Some(handle) => super::waker::wake(handle),

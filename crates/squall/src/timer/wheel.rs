@@ -131,15 +131,19 @@ impl Wheel {
             NonZeroU64::new(self.next_generation).expect("generations start at 1 and never wrap");
         self.next_generation += 1;
         self.len += 1;
-        let entry = Entry { deadline, waiter, generation: generation.get(), next: NIL, prev: IN_NONE };
         let index = self.free;
         let index = match self.entries.get_mut(index as usize) {
             Some(place) => {
                 self.free = place.next;
-                *place = entry;
+                place.deadline = deadline;
+                place.waiter = waiter;
+                place.generation = generation.get();
+                place.prev = IN_NONE;
                 index
             }
-            None => self.grow(entry),
+            None => {
+                self.grow(Entry { deadline, waiter, generation: generation.get(), next: NIL, prev: IN_NONE })
+            }
         };
         if deadline == NEVER {
             return TimerKey { index, generation };
@@ -272,9 +276,8 @@ impl Wheel {
         } else {
             let last = &mut self.entries[last as usize];
             last.next = index;
-            if last.deadline > deadline {
-                self.unsorted[level] |= 1 << digit;
-            }
+            // Not a branch: with deadlines in no order half of them would be mispredicted.
+            self.unsorted[level] |= u64::from(last.deadline > deadline) << digit;
         }
     }
 
@@ -407,7 +410,7 @@ impl Wheel {
 fn place(cursor: u64, deadline: u64) -> (usize, u32) {
     let tick = deadline >> TICK_BITS;
     let level = (tick ^ cursor | 1).ilog2() / DIGIT_BITS;
-    (level as usize, (tick >> (level * DIGIT_BITS) & DIGIT) as u32)
+    (level as usize % LEVELS, (tick >> (level * DIGIT_BITS) & DIGIT) as u32)
 }
 
 #[inline]

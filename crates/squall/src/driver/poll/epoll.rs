@@ -1,6 +1,7 @@
 //! epoll, eventfd and accept4. The same few names as `kqueue.rs`.
 
 use super::Event;
+use super::slack::ExactWaits;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -16,6 +17,7 @@ const EVENTS: usize = 1024;
 pub(super) struct Selector {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
+    _exact: ExactWaits,
 }
 
 impl Selector {
@@ -23,6 +25,7 @@ impl Selector {
         Ok(Selector {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS),
+            _exact: ExactWaits::new(),
         })
     }
 

@@ -9,6 +9,8 @@
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use epoll as sys;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod slack;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod kqueue;
