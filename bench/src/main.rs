@@ -5,6 +5,7 @@
 //! ratios taken side by side mean anything.
 
 mod bars;
+mod counts;
 mod echo;
 mod floor;
 mod machine;
@@ -35,6 +36,8 @@ enum Command {
     Memory(Options),
     /// What an echo costs on each runtime, beside a raw epoll loop that runs at the same time.
     Echo(echo::Options),
+    /// Instructions, allocations, polls and system calls of one operation, held against the counts in the repository.
+    Counts(counts::Options),
     /// The tables of earlier runs, from their JSON, with the bars.
     Report {
         /// Files that were written with --json.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Sched(options) => report::present("sched", sched::cases(), sched::ROWS, &options),
         Command::Memory(options) => report::present("memory", memory::cases(), memory::ROWS, &options),
         Command::Echo(options) => echo::run(&options),
+        Command::Counts(options) => counts::run_command(&options),
         Command::Report { files, into } => report::again(&files, into.as_deref()),
         Command::Once { row, runtime, quick } => {
             let cases = sched::cases().into_iter().chain(memory::cases()).collect();

@@ -1,12 +1,12 @@
 //! Tables for people (Markdown) and everything for machines (JSON).
 
 use crate::bars::{Against, RowOutcomes, Verdict, judge};
-use crate::echo;
 use crate::machine::Machine;
 use crate::memory::PARTS;
 use crate::rounds::{self, Case, Options, Outcome, Row};
 use crate::runtimes::{FLOOR, NAMES, SQUALL};
 use crate::stats::{max, median, min, paired_ratio};
+use crate::{counts, echo};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::fs;
@@ -69,16 +69,16 @@ const END: &str = "<!-- results: end -->\n";
 
 /// Reports earlier runs again.
 pub fn again(files: &[PathBuf], into: Option<&Path>) -> Result<(), String> {
-    let (mut found, mut tables_of_echo) = (Vec::new(), String::new());
+    let (mut found, mut other_tables) = (Vec::new(), String::new());
     for file in files {
         let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        match echo::again(&text) {
-            Some(tables) => tables_of_echo += &tables,
+        match echo::again(&text).or_else(|| counts::again(&text)) {
+            Some(tables) => other_tables += &tables,
             None => found
                 .push(serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?),
         }
     }
-    let tables = markdown(&found) + &tables_of_echo;
+    let tables = markdown(&found) + &other_tables;
     let Some(page) = into else {
         print!("{tables}");
         return Ok(());

@@ -42,6 +42,11 @@ impl Effort {
         Effort { divisor: if is_quick { 10 } else { 1 } }
     }
 
+    /// So much less than a full round.
+    pub fn divided_by(divisor: u64) -> Effort {
+        Effort { divisor }
+    }
+
     /// So many times, or a tenth in a quick run.
     pub fn times(self, full: u64) -> u64 {
         (full / self.divisor).max(1)

@@ -102,7 +102,7 @@ fn wait_until_traced(pid: i32, tracer: &mut Child) -> Result<(), String> {
 }
 
 /// The lines of strace's table: share, seconds, microseconds a call, calls, errors or nothing, name.
-fn parse(table: &str) -> Vec<(String, u64)> {
+pub fn parse(table: &str) -> Vec<(String, u64)> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (_, name) = (words.first()?.parse::<f64>().ok()?, *words.last()?);

@@ -32,6 +32,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use calls::parse as calls_in_table;
 pub use report::again;
 
 #[derive(Args, Clone)]

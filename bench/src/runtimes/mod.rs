@@ -22,7 +22,7 @@ pub use floor::Floor;
 pub use glommio::Glommio;
 pub use monoio::Monoio;
 pub use smol::Smol;
-pub use squall::Squall;
+pub use squall::{Squall, SquallWithoutTime};
 pub use tokio::{TokioCurrentThread, TokioLocalSet};
 
 use std::fmt::Debug;

@@ -1,9 +1,9 @@
 //! `sched`: what the heart of a runtime costs. Each row is one function, the same code on every runtime.
 
-mod hand_over;
-mod ready;
-mod timers;
-mod work_queue;
+pub mod hand_over;
+pub mod ready;
+pub mod timers;
+pub mod work_queue;
 
 use crate::on_every_runtime;
 use crate::rounds::{Case, Measure, Row};
