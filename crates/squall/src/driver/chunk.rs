@@ -21,15 +21,27 @@ pub(super) struct ChunkPool {
 
 impl ChunkPool {
     /// Fills a buffer; it goes back at once if there is nothing to lend.
+    #[inline]
     pub(super) fn fill<E>(
         &self,
         receive: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<Option<Chunk>, E> {
         let taken = self.free.borrow_mut().pop();
-        let buffer = taken.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
-        let mut chunk = Chunk { buffer, len: 0, pool: self.clone() };
-        chunk.len = receive(&mut chunk.buffer)?;
-        Ok((chunk.len > 0).then_some(chunk))
+        let mut buffer = taken.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        match receive(&mut buffer) {
+            Ok(len) if len > 0 => Ok(Some(Chunk { buffer, len, pool: self.clone() })),
+            answer => {
+                self.take_back(buffer);
+                answer.map(|_| None)
+            }
+        }
+    }
+
+    fn take_back(&self, buffer: Box<[u8]>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(buffer);
+        }
     }
 }
 
@@ -89,10 +101,7 @@ impl fmt::Debug for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let mut free = self.pool.free.borrow_mut();
-        if free.len() < KEPT {
-            free.push(std::mem::take(&mut self.buffer));
-        }
+        self.pool.take_back(std::mem::take(&mut self.buffer));
     }
 }
 

@@ -33,8 +33,12 @@ pub(crate) enum Direction {
     Send,
 }
 
+/// Four bytes: an `errno` that ended the direction, or one of the two that are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+struct State(i32);
+
+/// A state, to be told apart.
+enum Is {
     Open,
     /// The end of the stream was read, or the direction was shut down here.
     Closed,
@@ -48,15 +52,20 @@ pub(super) struct SocketState {
 }
 
 impl SocketState {
-    pub(super) const OPEN: SocketState = SocketState { recv: State::Open, send: State::Open };
+    pub(super) const OPEN: SocketState = SocketState { recv: State::OPEN, send: State::OPEN };
+
+    #[inline]
+    pub(super) fn is_open_for_recv(&self) -> bool {
+        self.recv == State::OPEN
+    }
 
     /// What a receive gives without asking the kernel; `None`: ask it.
     #[inline]
     pub(super) fn before_recv(&self, room: usize) -> Option<io::Result<usize>> {
-        match self.recv {
-            State::Open if room > 0 => None,
-            State::Open | State::Closed => Some(Ok(0)),
-            State::Failed(errno) => Some(Err(io::Error::from_raw_os_error(errno))),
+        match self.recv.is() {
+            Is::Open if room > 0 => None,
+            Is::Open | Is::Closed => Some(Ok(0)),
+            Is::Failed(errno) => Some(Err(io::Error::from_raw_os_error(errno))),
         }
     }
 
@@ -75,25 +84,25 @@ impl SocketState {
 
     #[cold]
     fn end_of_stream(&mut self) -> io::Result<usize> {
-        if let State::Failed(errno @ libc::ECONNRESET) = self.send {
-            self.recv = State::Failed(errno);
+        if let Is::Failed(errno @ libc::ECONNRESET) = self.send.is() {
+            self.recv = State::failed(errno);
             return Err(io::Error::from_raw_os_error(errno));
         }
-        self.recv = State::Closed;
+        self.recv = State::CLOSED;
         Ok(0)
     }
 
     /// What a send gives without asking the kernel; `None`: ask it.
     #[inline]
     pub(super) fn before_send(&self, bytes: usize) -> Option<io::Result<usize>> {
-        match self.send {
-            State::Open if bytes > 0 => None,
-            State::Open => Some(Ok(0)),
-            State::Closed => Some(Err(io::Error::new(
+        match self.send.is() {
+            Is::Open if bytes > 0 => None,
+            Is::Open => Some(Ok(0)),
+            Is::Closed => Some(Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,
                 "the write side of this stream was shut down, nothing more can be written",
             ))),
-            State::Failed(errno) => Some(Err(io::Error::from_raw_os_error(errno))),
+            Is::Failed(errno) => Some(Err(io::Error::from_raw_os_error(errno))),
         }
     }
 
@@ -106,19 +115,19 @@ impl SocketState {
     }
 
     pub(super) fn flush(&self) -> io::Result<()> {
-        match self.send {
-            State::Open | State::Closed => Ok(()),
-            State::Failed(errno) => Err(io::Error::from_raw_os_error(errno)),
+        match self.send.is() {
+            Is::Open | Is::Closed => Ok(()),
+            Is::Failed(errno) => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 
     /// Before shutting down the write side: `Some` = nothing is left to do.
     pub(super) fn before_shutdown_send(&mut self) -> Option<io::Result<()>> {
-        match std::mem::replace(&mut self.send, State::Closed) {
-            State::Open => None,
-            State::Closed => Some(Ok(())),
-            failed @ State::Failed(errno) => {
-                self.send = failed;
+        match std::mem::replace(&mut self.send, State::CLOSED).is() {
+            Is::Open => None,
+            Is::Closed => Some(Ok(())),
+            Is::Failed(errno) => {
+                self.send = State::failed(errno);
                 Some(Err(io::Error::from_raw_os_error(errno)))
             }
         }
@@ -126,11 +135,28 @@ impl SocketState {
 }
 
 impl State {
+    const OPEN: State = State(0);
+    const CLOSED: State = State(-1);
+
+    /// The numbers of errors are positive.
+    fn failed(errno: i32) -> State {
+        State(errno)
+    }
+
+    #[inline]
+    fn is(self) -> Is {
+        match self {
+            State::OPEN => Is::Open,
+            State::CLOSED => Is::Closed,
+            State(errno) => Is::Failed(errno),
+        }
+    }
+
     /// An error that ends the connection sticks: the kernel tells it once, but everybody who asks must learn of it.
     fn after(self, error: &io::Error) -> State {
         match error.raw_os_error() {
             Some(errno @ (libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ECONNABORTED)) => {
-                State::Failed(errno)
+                State::failed(errno)
             }
             _ => self,
         }

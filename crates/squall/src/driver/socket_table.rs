@@ -58,21 +58,44 @@ impl Wait {
 }
 
 /// One socket. `ready_*` are guesses: true until a try would block, true again at the kernel's word.
+///
+/// One line of the cache: with a thousand busy connections each entry has to be fetched for each message.
+#[repr(align(64))]
 pub(super) struct Entry {
     generation: u64,
     recv: Wait,
     send: Wait,
     pub(super) state: SocketState,
     pub(super) role: Role,
-    /// The descriptor's number, once the kernel was told of it.
-    pub(super) watched: Option<RawFd>,
+    watched: RawFd,
     pub(super) ready_recv: bool,
     pub(super) ready_send: bool,
     /// The peer has ended or has sent urgent data, or the socket has failed: a short read does not mean that nothing is left to be told.
     pub(super) has_hung_up: bool,
 }
 
+const _: () = assert!(size_of::<Entry>() == 64);
+
+/// Stands for no descriptor.
+const UNWATCHED: RawFd = -1;
+
 impl Entry {
+    /// The descriptor's number, once the kernel was told of it.
+    #[inline]
+    pub(super) fn watched(&self) -> Option<RawFd> {
+        (self.watched != UNWATCHED).then_some(self.watched)
+    }
+
+    pub(super) fn set_watched(&mut self, fd: RawFd) {
+        self.watched = fd;
+    }
+
+    /// A receive into some room would wait, as is known without asking.
+    #[inline]
+    pub(super) fn waits_for_data(&self) -> bool {
+        !self.ready_recv && self.state.is_open_for_recv()
+    }
+
     fn wait(&mut self, direction: Direction) -> &mut Wait {
         match direction {
             Direction::Recv => &mut self.recv,
@@ -91,7 +114,7 @@ impl Entry {
     /// says nothing, so that one is tried each time.
     #[inline]
     pub(super) fn mark_drained(&mut self, direction: Direction) {
-        *self.ready(direction) = self.watched.is_none();
+        *self.ready(direction) = self.watched == UNWATCHED;
     }
 
     /// The kernel says that a direction may go on.
@@ -144,7 +167,7 @@ impl SocketTable {
             send: Wait::NONE,
             state: SocketState::OPEN,
             role,
-            watched: None,
+            watched: UNWATCHED,
             ready_recv: is_connected,
             ready_send: is_connected,
             has_hung_up: false,
@@ -168,7 +191,7 @@ impl SocketTable {
             self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
         entry.generation = FREE;
         let orphans = [entry.recv.take_armed(), entry.send.take_armed()];
-        let watched = entry.watched;
+        let watched = entry.watched();
         self.free.push(key.index);
         Some((orphans, watched))
     }

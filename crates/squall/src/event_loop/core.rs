@@ -23,6 +23,8 @@ pub(crate) struct Core {
     now_ns: Cell<u64>,
     pub(super) quantum: Quantum,
     pub(super) events: RefCell<Vec<(Waiter, Cause)>>,
+    /// The driver has woken many since the turn began: the next one's tasks are not in the cache.
+    pub(super) is_cold: Cell<bool>,
     pub(super) stop: super::stopping::StopRequest,
     /// How long a loop under virtual time waits (in real time) for another thread before it calls a standstill a deadlock.
     pub(super) patience: Duration,
@@ -70,6 +72,7 @@ impl Core {
             now_ns: Cell::new(UNREAD),
             quantum: Quantum::new(is_virtual),
             events: RefCell::new(Vec::new()),
+            is_cold: Cell::new(false),
             stop: super::stopping::StopRequest::new(),
             patience,
             is_turning: Cell::new(false),

@@ -6,6 +6,9 @@
 use super::core::{Core, Idle};
 use crate::task::{self, Handle, Message, Standing};
 
+/// So many events at once are of connections that the caches have forgotten.
+const MANY_EVENTS: usize = 8;
+
 impl Core {
     /// Turns until the task has ended. One call for all turns: entering and leaving a function costs a third of a turn with one task.
     pub(super) fn turn_until(&self, main: Handle) {
@@ -42,10 +45,15 @@ impl Core {
         // 2. Exactly the tasks that are ready now; what they wake runs next turn. The driver is consulted on the way.
         let batch = self.tasks.ready();
         let mut left = batch;
+        let is_cold = self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
-            for _ in 0..stretch {
-                self.tasks.run_next();
+            if is_cold {
+                self.run_cold(stretch);
+            } else {
+                for _ in 0..stretch {
+                    self.tasks.run_next();
+                }
             }
             self.tasks.end_stretch();
             left -= stretch;
@@ -60,6 +68,14 @@ impl Core {
             self.park(idle);
         }
         self.turns.set(self.turns.get() + 1);
+    }
+
+    #[inline(never)]
+    fn run_cold(&self, stretch: u32) {
+        for _ in 0..stretch {
+            self.tasks.fetch_ahead();
+            self.tasks.run_next();
+        }
     }
 
     fn is_over(&self, idle: Idle) -> bool {
@@ -109,6 +125,9 @@ impl Core {
         let mut events = self.events.take();
         if let Err(error) = self.driver.borrow_mut().park(timeout_ns, &mut events) {
             panic!("squall: the event loop cannot wait for events any more: {error}");
+        }
+        if events.len() >= MANY_EVENTS {
+            self.is_cold.set(true);
         }
         for (waiter, _cause) in events.drain(..) {
             self.tasks.wake_waiter(waiter);

@@ -137,8 +137,18 @@ impl Op {
     }
 
     /// Gives the turn up.
+    #[inline]
     pub(crate) fn finish(&mut self, home: Home, key: SocketKey) {
-        let Some(id) = self.id.filter(|id| *id != OpId::POLLED) else { return };
+        if let Some(id) = self.id {
+            self.finish_turn(id, home, key);
+        }
+    }
+
+    #[inline(never)]
+    fn finish_turn(&mut self, id: OpId, home: Home, key: SocketKey) {
+        if id == OpId::POLLED {
+            return;
+        }
         let is_here = event_loop::try_with(|core| {
             let is_here = core.home() == home;
             if is_here {
@@ -199,6 +209,7 @@ impl<'a> SocketOp<'a> {
 }
 
 impl Drop for SocketOp<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.op.finish(self.socket.home(), self.socket.key());
     }

@@ -6,6 +6,7 @@
 mod atomics {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 }
+mod ahead;
 mod context;
 mod error;
 mod foreign;

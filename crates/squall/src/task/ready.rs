@@ -67,6 +67,15 @@ impl ReadyQueue {
         // SAFETY: as in `push`.
         Some(unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) })
     }
+
+    /// What stands so many places behind the head; beyond the end, something that stood there once.
+    #[inline]
+    pub(crate) fn peek(&self, places: u32) -> u32 {
+        // SAFETY: as in `reserve`.
+        let ring = unsafe { &*self.ring.get() };
+        // SAFETY: as in `push`.
+        unsafe { *ring.get_unchecked(self.head.get().wrapping_add(places) as usize & (ring.len() - 1)) }
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) struct Tasks {
     /// The cell's, at hand.
     home: u32,
     pub(crate) lease: u64,
-    ready: ReadyQueue,
+    pub(super) ready: ReadyQueue,
     /// Slots of the table; the ready queue has room for as many.
     slots: Cell<u32>,
     /// Slots from here on were not handed out in this lease.

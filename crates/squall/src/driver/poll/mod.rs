@@ -90,7 +90,7 @@ impl PollDriver {
     /// Tells the kernel of a descriptor, once.
     fn watch(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
         let entry = self.sockets.get(key)?;
-        if entry.watched.is_some() {
+        if entry.watched().is_some() {
             return Ok(());
         }
         if let Some(at) = self.abandoned.iter().position(|abandoned| *abandoned == fd.as_raw_fd()) {
@@ -98,7 +98,7 @@ impl PollDriver {
             self.selector.remove(fd);
         }
         self.selector.add(fd, key.token())?;
-        entry.watched = Some(fd.as_raw_fd());
+        entry.set_watched(fd.as_raw_fd());
         Ok(())
     }
 
@@ -157,31 +157,8 @@ impl PollDriver {
         Ok(())
     }
 
-    #[inline]
-    fn receive(
-        &mut self,
-        key: SocketKey,
-        room: usize,
-        try_it: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> io::Result<usize> {
-        let entry = self.sockets.get(key)?;
-        if let Some(known) = entry.state.before_recv(room) {
-            return known;
-        }
-        if !entry.ready_recv {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let answer = until_uninterrupted(try_it);
-        match &answer {
-            Ok(n) if *n == room || *n == 0 || entry.has_hung_up => {}
-            Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Recv),
-            Err(_) => {}
-        }
-        entry.state.after_recv(answer.map_err(io::Error::from))
-    }
-
     pub(super) fn recv(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-        self.receive(key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
+        receive(&mut self.sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
     }
 
     pub(super) fn recv_vectored(
@@ -194,7 +171,7 @@ impl PollDriver {
         let most = into.len().min(first + MOST_SLICES);
         let into = &mut into[first..most];
         let room = into.iter().map(|slice| slice.len()).sum();
-        self.receive(key, room, || rustix::io::readv(fd, &mut *into))
+        receive(&mut self.sockets, key, room, || rustix::io::readv(fd, &mut *into))
     }
 
     pub(super) fn peek(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
@@ -214,8 +191,12 @@ impl PollDriver {
     }
 
     pub(super) fn recv_chunk(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<Option<Chunk>> {
-        let pool = self.chunks.clone();
-        pool.fill(|into| self.recv(key, fd, into))
+        let PollDriver { sockets, chunks, .. } = self;
+        if sockets.get(key)?.waits_for_data() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        chunks
+            .fill(|into| receive(sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0)))
     }
 
     #[inline]
@@ -360,6 +341,30 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 /// macOS has no such flag: sockets get `SO_NOSIGPIPE` when they are made.
 #[cfg(target_os = "macos")]
 const SEND: SendFlags = SendFlags::DONTWAIT;
+
+/// A receive into so much room, if it may be tried.
+#[inline]
+fn receive(
+    sockets: &mut SocketTable,
+    key: SocketKey,
+    room: usize,
+    try_it: impl FnMut() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let entry = sockets.get(key)?;
+    if let Some(known) = entry.state.before_recv(room) {
+        return known;
+    }
+    if !entry.ready_recv {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    let answer = until_uninterrupted(try_it);
+    match &answer {
+        Ok(n) if *n == room || *n == 0 || entry.has_hung_up => {}
+        Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Recv),
+        Err(_) => {}
+    }
+    entry.state.after_recv(answer.map_err(io::Error::from))
+}
 
 #[inline]
 fn until_uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
