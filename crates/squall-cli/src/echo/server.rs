@@ -1,6 +1,7 @@
 //! The echo server proper: a task per connection, and nothing that happens to one ends another or the server.
 
 use super::counts::Counts;
+use crate::gauge::Inside;
 use crate::until::until;
 use squall::net::{TcpListener, TcpStream};
 use std::io;
@@ -37,19 +38,36 @@ impl Server {
     }
 
     fn take(&self, conn: TcpStream) {
-        let counts = self.counts.clone();
-        let open = counts.open.enter();
-        counts.add_connection();
-        squall::spawn(async move {
-            let _open = open;
-            // Dropped before the guard: a connection counts as open until its file is closed.
-            let conn = conn;
-            match squall::catch_unwind(echo(&conn, &counts)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => counts.add_error(),
-            }
-        });
+        self.counts.add_connection();
+        squall::spawn(serve(Connection::open(&self.counts), conn));
     }
+}
+
+/// A connection in the counts: open until dropped, and an error unless it ended well. (A task that panics ends nobody but itself, and drops
+/// what it had.)
+struct Connection {
+    counts: Rc<Counts>,
+    ended_well: bool,
+    _open: Inside,
+}
+
+impl Connection {
+    fn open(counts: &Rc<Counts>) -> Connection {
+        Connection { counts: counts.clone(), ended_well: false, _open: counts.open.enter() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.ended_well {
+            self.counts.add_error();
+        }
+    }
+}
+
+/// The stream comes last, so it is dropped first: a connection counts as open until its file is closed.
+async fn serve(mut connection: Connection, conn: TcpStream) {
+    connection.ended_well = echo(&conn, &connection.counts).await.is_ok();
 }
 
 async fn echo(conn: &TcpStream, counts: &Counts) -> io::Result<()> {
