@@ -10,6 +10,8 @@ pub enum Against {
     Floor,
     /// So many times the best peer's figure of the same run.
     BestPeer,
+    /// So many times another row of squall's own.
+    Row(&'static str),
     /// So many bytes.
     Bytes,
 }
@@ -28,6 +30,7 @@ pub const BARS: &[Bar] = &[
     bar("yield x1k", 1.6, Against::Floor),
     bar("yield x1k", 0.35, Against::BestPeer),
     bar("yield x1", 2.5, Against::Floor),
+    bar("callback x1", 1.5, Against::Row("yield x1")),
     bar("spawn+join", 1.7, Against::Floor),
     bar("local-slot ping-pong", 1.4, Against::Floor),
     bar("oneshot request", 0.5, Against::BestPeer),
@@ -87,6 +90,9 @@ pub fn judge(outcomes: &[Outcome]) -> Vec<Verdict> {
             Against::BestPeer => {
                 let peer = row.best_peer()?;
                 (paired_ratio(squall, &peer.rounds), Some(peer.runtime.clone()))
+            }
+            Against::Row(other) => {
+                (paired_ratio(squall, RowOutcomes::of(outcomes, other).rounds_of(SQUALL)?), None)
             }
             Against::Bytes => (max(squall), None),
         };

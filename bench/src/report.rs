@@ -212,6 +212,9 @@ fn verdicts(page: &mut String, verdicts: &[Verdict]) {
                 format!("≤ {} × best peer", verdict.bar.limit),
                 format!("{:.2} × {}", verdict.measured, verdict.peer.as_deref().unwrap_or("?")),
             ),
+            Against::Row(other) => {
+                (format!("≤ {} × squall's {other}", verdict.bar.limit), format!("{:.2} ×", verdict.measured))
+            }
             Against::Bytes => (format!("≤ {} B", verdict.bar.limit), format!("{:.0} B", verdict.measured)),
         };
         let met = if verdict.is_met() { "met" } else { "**missed**" };

@@ -5,12 +5,14 @@ use crate::rounds::{Effort, Measure};
 use crate::runtimes::SquallWithoutTime;
 use crate::sched::{hand_over, ready, work_queue};
 use squall::net::{TcpListener, TcpStream};
+use squall::sync::oneshot;
 use squall::{Builder, DriverChoice};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -48,6 +50,7 @@ pub const ROWS: &[Row] = &[
     ),
     sched("spawn x1000", "spawn 1,000 of them, then await them all", ready::spawn_many::<R>, 330_000, 11_000),
     sched("yield x1", "one task yields over and over", ready::yield_1::<R>, 1_100_000, 22_000),
+    own("callback x1", "one callback schedules itself over and over", 20_000, callbacks),
     sched("yield x1k", "1,000 tasks do", ready::yield_1k::<R>, 3_300_000, 33_000),
     sched(
         "local-slot ping-pong",
@@ -86,6 +89,12 @@ pub const ROWS: &[Row] = &[
     own("sleep", "a task sleeps and is woken", 10_000, sleeps),
     own("timeout around a yield", "a timeout that does not elapse", 10_000, timeouts),
     own("echo x1", "64 bytes to and fro over loopback, server and client on one loop", 1_000, echo_1),
+    own(
+        "echo x1, callbacks",
+        "the same, with a reader instead of a task for the server",
+        1_000,
+        echo_callback,
+    ),
     own("echo x50", "the same on 50 connections at once; per message", 5_000, echo_50),
 ];
 
@@ -140,6 +149,39 @@ fn insert_and_cancel(operations: u64) {
         })
         .await;
     });
+}
+
+fn callbacks(operations: u64) {
+    fn again(left: u64, done: oneshot::Sender<()>) {
+        if left == 0 {
+            assert!(done.send(()).is_ok());
+        } else {
+            squall::callback::call_soon(move || again(left - 1, done));
+        }
+    }
+    run(Builder::new().virtual_time(), async move {
+        let (sender, receiver) = oneshot::channel();
+        again(operations, sender);
+        receiver.await.expect("the chain has an end");
+    });
+}
+
+fn echo_callback(messages: u64) {
+    let done = run(Builder::new().driver(DriverChoice::Poll), async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let client = TcpStream::connect(listener.local_addr()?).await?;
+        let (served, _) = listener.accept().await?;
+        for stream in [&client, &served] {
+            stream.set_nodelay(true)?;
+        }
+        squall::callback::add_reader(&Rc::new(served), |stream| match stream.try_recv() {
+            Ok(Some(chunk)) => _ = stream.try_write(&chunk).expect("64 bytes find room"),
+            Ok(None) => _ = squall::callback::remove_reader(stream),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        });
+        ask(client, messages).await
+    });
+    done.expect("loopback works");
 }
 
 fn sleeps(operations: u64) {

@@ -50,6 +50,9 @@ pub struct Options {
     /// Only these servers, separated by commas.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
+    /// Whom the servers are held against.
+    #[arg(long, value_name = "SERVER", default_value = servers::RAW)]
+    reference: String,
     /// Only these cells, CONNECTIONSxBYTESxOUTSTANDING separated by commas.
     #[arg(long, value_delimiter = ',')]
     cells: Vec<Cell>,
@@ -133,7 +136,14 @@ fn measure(options: &Options) -> Result<(), String> {
     let (mut names, plan) = (options.servers()?, options.plan());
     pin(OTHER_CORE);
     let open_files = child::raise_open_files();
-    let mut found = Found::new(plan.pairs, plan.slice, options.quick, Machine::look());
+    if !servers::NAMES.contains(&&*options.reference) {
+        return Err(format!(
+            "there is no server {}; there are: {}",
+            options.reference,
+            servers::NAMES.join(", ")
+        ));
+    }
+    let mut found = Found::new(&options.reference, plan.pairs, plan.slice, options.quick, Machine::look());
     names.retain(|name| match servers::program(name) {
         Ok(_) => true,
         Err(why) => {
@@ -176,7 +186,7 @@ fn slices(names: &[&str], options: &Options, plan: &Plan, open_files: usize, fou
         for cell in &cells {
             for name in names {
                 bar.set_message(format!("{cell}: {name}"));
-                match pairs::compare(name, *cell, plan, with_spinners) {
+                match pairs::compare(name, &options.reference, *cell, plan, with_spinners) {
                     Ok(compared) => found.compared.push(compared),
                     Err(why) => found.refused.push(Refusal::new(&cell.to_string(), name, why)),
                 }

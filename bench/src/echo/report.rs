@@ -19,6 +19,7 @@ pub struct Found {
     pairs: usize,
     slice_ms: u64,
     quick: bool,
+    reference: String,
     machine: Machine,
     /// The congestion control that all connections had: it moves every figure by some per cent.
     congestion_control: String,
@@ -49,13 +50,14 @@ pub fn again(json: &str) -> Option<String> {
 }
 
 impl Found {
-    pub fn new(pairs: usize, slice: Duration, quick: bool, machine: Machine) -> Found {
+    pub fn new(reference: &str, pairs: usize, slice: Duration, quick: bool, machine: Machine) -> Found {
         let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
         Found {
             command: "echo".into(),
             pairs,
             slice_ms: slice.as_millis() as u64,
             quick,
+            reference: reference.into(),
             machine,
             congestion_control: control.map_or("unknown".into(), |name| name.trim().into()),
             compared: Vec::new(),
@@ -86,14 +88,16 @@ impl Found {
                 line(
                     &mut page,
                     format_args!(
-                        "**Server CPU per message ÷ raw epoll's, cores {cores}** (connections x bytes x outstanding; median, 95 % interval)\n"
+                        "**Server CPU per message ÷ that of {}, cores {cores}** (connections x bytes x outstanding; median, 95 % interval)\n",
+                        self.reference
                     ),
                 );
                 ratios(&mut page, &of_mode);
                 line(
                     &mut page,
                     format_args!(
-                        "**The same run in absolute figures, cores {cores}** (of the server / of the raw epoll loop beside it)\n"
+                        "**The same run in absolute figures, cores {cores}** (of the server / of {} beside it)\n",
+                        self.reference
                     ),
                 );
                 absolutes(&mut page, &of_mode);
@@ -167,7 +171,7 @@ impl Found {
     }
 
     fn verdicts(&self, page: &mut String) {
-        let verdicts = judge(&self.compared, &self.idle);
+        let verdicts = judge(&self.reference, &self.compared, &self.idle);
         if verdicts.is_empty() {
             return;
         }

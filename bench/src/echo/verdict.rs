@@ -3,7 +3,7 @@
 use super::cell::Cell;
 use super::idle::Idle;
 use super::pairs::Compared;
-use super::servers::{PROGRAM, SQUALL};
+use super::servers::{CALLBACK, PROGRAM, RAW, SQUALL};
 
 /// The upper end of the 95 % interval of squall's CPU time over the reference's.
 const MOST_CPU: f64 = 1.05;
@@ -22,10 +22,21 @@ pub struct Verdict {
 
 /// The verdicts on the bars that were measured. Where spinners kept the cores awake, that is the figure that counts: waking a halted
 /// core is the machine's share.
-pub fn judge(compared: &[Compared], idle: &[Idle]) -> Vec<Verdict> {
+pub fn judge(reference: &str, compared: &[Compared], idle: &[Idle]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for cell in CPU_CELLS {
-        for server in [SQUALL, PROGRAM] {
+        let callbacks = compared.iter().find(|found| found.cell == cell && found.server == CALLBACK);
+        if let (SQUALL, Some(found)) = (reference, callbacks) {
+            verdicts.push(Verdict {
+                bar: format!("{CALLBACK}, {cell}: CPU per message ≤ {SQUALL}'s"),
+                measured: format!(
+                    "{:.3} × ({:.3}–{:.3})",
+                    found.ratio.median, found.ratio.low, found.ratio.high
+                ),
+                is_met: found.ratio.median <= 1.0,
+            });
+        }
+        for server in [SQUALL, PROGRAM].into_iter().filter(|_| reference == RAW) {
             let of_it = || compared.iter().filter(|found| found.cell == cell && found.server == server);
             let found = of_it().find(|found| found.with_spinners).or_else(|| of_it().next());
             verdicts.extend(found.map(|found| Verdict {

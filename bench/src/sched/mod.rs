@@ -7,7 +7,7 @@ pub mod work_queue;
 
 use crate::on_every_runtime;
 use crate::rounds::{Case, Measure, Row};
-use crate::runtimes::FLOOR;
+use crate::runtimes::{FLOOR, SQUALL};
 
 const fn row(name: &'static str, unit: &'static str, what: &'static str) -> Row {
     Row { name, unit, what }
@@ -17,6 +17,7 @@ pub const ROWS: &[Row] = &[
     row("spawn+join", "ns", "spawn a task that ends at once, and await it"),
     row("spawn x1000", "ns", "spawn 1,000 such tasks, then await them all; per task"),
     row("yield x1", "ns", "one task yields over and over"),
+    row("callback x1", "ns", "one callback of `call_soon` schedules itself over and over"),
     row("yield x1k", "ns", "1,000 tasks do"),
     row("yield x100k", "ns", "100,000 tasks do"),
     row(
@@ -68,7 +69,7 @@ enum Known {
 
 pub fn cases() -> Vec<Case> {
     use hand_over::{cross_thread, oneshot_request, ping_pong};
-    use ready::{spawn_and_join, spawn_many, yield_1, yield_1k, yield_100k};
+    use ready::{callbacks, spawn_and_join, spawn_many, yield_1, yield_1k, yield_100k};
     use timers::{insert_and_cancel, lateness};
     use work_queue::{consumers_1, consumers_100};
 
@@ -87,6 +88,7 @@ pub fn cases() -> Vec<Case> {
         on_all(&["spawn+join"], on_every_runtime!(spawn_and_join as Measure), any),
         on_all(&["spawn x1000"], on_every_runtime!(spawn_many as Measure), any),
         on_all(&["yield x1"], on_every_runtime!(yield_1 as Measure), yields),
+        vec![Case { rows: &["callback x1"], runtime: SQUALL, note: None, run: Ok(callbacks) }],
         on_all(&["yield x1k"], on_every_runtime!(yield_1k as Measure), yields),
         on_all(&["yield x100k"], on_every_runtime!(yield_100k as Measure), yields),
         on_all(&["local-slot ping-pong"], on_every_runtime!(ping_pong as Measure), any),

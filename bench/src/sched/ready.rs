@@ -3,6 +3,7 @@
 use super::CpuTime;
 use crate::rounds::Effort;
 use crate::runtimes::Runtime;
+use squall::sync::oneshot;
 use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
@@ -37,6 +38,29 @@ pub fn spawn_many<R: Runtime>(effort: Effort) -> Vec<f64> {
             }
         }
         vec![began.each(times * 1000)]
+    })
+}
+
+/// A callback that schedules itself again: squall's own, no peer has them.
+pub fn callbacks(effort: Effort) -> Vec<f64> {
+    fn again(left: u64, done: oneshot::Sender<()>) {
+        if left == 0 {
+            assert!(done.send(()).is_ok());
+        } else {
+            squall::callback::call_soon(move || again(left - 1, done));
+        }
+    }
+    let times = effort.times(1_000_000);
+    squall::run(async move {
+        let round = async |times| {
+            let (sender, receiver) = oneshot::channel();
+            again(times, sender);
+            receiver.await.expect("the chain has an end");
+        };
+        round(times / 10).await;
+        let began = CpuTime::now();
+        round(times).await;
+        vec![began.each(times)]
     })
 }
 

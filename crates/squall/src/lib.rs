@@ -44,7 +44,7 @@
 //! # Modules
 //!
 //! [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
-//! [`blocking`] the pool for work that blocks.
+//! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals.
 //!
 //! # Features
 //!
@@ -68,8 +68,10 @@ mod task;
 mod timer;
 
 pub mod blocking;
+pub mod callback;
 pub mod io;
 pub mod net;
+pub mod signal;
 pub mod sync;
 pub mod time;
 
@@ -79,7 +81,7 @@ pub use event_loop::{
     RemoteHandle, Stopping, YieldNow, catch_unwind, driver, run, run_forever, spawn, spawn_named, stop,
     stopping, yield_now,
 };
-pub use task::{JoinError, JoinHandle, TaskId};
+pub use task::{CallbackPanics, JoinError, JoinHandle, TaskId};
 
 /// Runs an async function on an event loop of its own: `main`, mostly.
 ///

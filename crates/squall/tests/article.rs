@@ -12,7 +12,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The example's program. `cargo test` builds it on the way; a single test target (`--test article`) does not, then it is built here.
-fn example(name: &str) -> PathBuf {
+fn program(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     let own = std::env::current_exe().expect("a test knows its own program");
     let profile =
@@ -38,10 +38,10 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn run(name: &str, arguments: &[&str]) -> Output {
-    Command::new(example(name)).args(arguments).output().expect("the example runs")
+    Command::new(program(name)).args(arguments).output().expect("the example runs")
 }
 
-/// `echo_async` on a port of its own; killed when dropped.
+/// A server of the article on a port of its own; killed when dropped.
 struct Server {
     child: Child,
     /// What it prints. Read on a thread, since a pipe's reads have no timeout.
@@ -50,14 +50,14 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    fn start(example: &'static str) -> Server {
         // The port is found free and then given up for the server to take; in between another program may take it.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0")
                 .and_then(|probe| probe.local_addr())
                 .expect("a free port")
                 .port();
-            let mut child = Command::new(example("echo_async"))
+            let mut child = Command::new(program(example))
                 .args(["--port", &port.to_string()])
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
@@ -77,7 +77,7 @@ impl Server {
                 Err(_ended) => continue,
             }
         }
-        panic!("echo_async found its port taken ten times");
+        panic!("{example} found its port taken ten times");
     }
 
     #[track_caller]
@@ -149,7 +149,17 @@ fn work_queue_sync_prints_what_the_article_prints() {
 
 #[test]
 fn work_queue_yield_prints_what_the_article_prints() {
-    let output = run("work_queue_yield", &[]);
+    takes_turns("work_queue_yield");
+}
+
+#[test]
+fn work_queue_callback_prints_the_same() {
+    takes_turns("work_queue_callback");
+}
+
+#[track_caller]
+fn takes_turns(example: &str) {
+    let output = run(example, &[]);
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
@@ -165,8 +175,55 @@ fn work_queue_yield_prints_what_the_article_prints() {
 }
 
 #[test]
-fn echo_async_prints_each_step_of_the_articles_conversation_when_it_happens() {
-    let server = Server::start();
+fn tick_counts_and_ends() {
+    let output = run("tick", &["2"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    let [first, second, "2 ticks"] = lines[..] else { panic!("{lines:?}") };
+    assert!(first.starts_with("tick 1 after ") && second.starts_with("tick 2 after "), "{lines:?}");
+}
+
+#[test]
+fn tick_ends_by_ctrl_c() {
+    let mut child = Command::new(program("tick"))
+        .arg("1000000")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example runs");
+    let mut lines =
+        BufReader::new(child.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
+    assert!(lines.next().expect("it ticks").starts_with("tick 1 "));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+    let rest: Vec<String> = lines.skip_while(|line| line.starts_with("tick")).collect();
+    assert_eq!(rest[0], "Ctrl-C");
+    assert!(rest[1].ends_with(" ticks") && rest.len() == 2, "{rest:?}");
+    assert!(child.wait().expect("it ends").success());
+}
+
+/// The article has its server with callbacks and with coroutines; nobody who talks to it can tell which.
+macro_rules! of_both_servers {
+    ($($test:ident,)*) => {
+        mod echo_async { $(#[test] fn $test() { super::$test("echo_async") })* }
+        mod echo_callback { $(#[test] fn $test() { super::$test("echo_callback") })* }
+    };
+}
+
+of_both_servers! {
+    prints_each_step_of_the_articles_conversation_when_it_happens,
+    serves_two_hundred_clients_at_once,
+    is_not_stopped_by_a_silent_client,
+    is_not_stopped_by_bytes_that_are_not_utf8,
+    answers_a_client_that_half_closes,
+    is_not_stopped_by_resets,
+    is_not_stopped_by_a_client_that_never_reads,
+    says_that_its_port_is_taken,
+    answers_wrong_arguments_with_its_usage,
+}
+
+fn prints_each_step_of_the_articles_conversation_when_it_happens(example: &'static str) {
+    let server = Server::start(example);
     for _ in 0..3 {
         let mut client = server.connect();
         server.prints(&["Accept ..."]);
@@ -178,9 +235,8 @@ fn echo_async_prints_each_step_of_the_articles_conversation_when_it_happens() {
     }
 }
 
-#[test]
-fn echo_async_serves_two_hundred_clients_at_once() {
-    let server = Server::start();
+fn serves_two_hundred_clients_at_once(example: &'static str) {
+    let server = Server::start(example);
     let mut clients: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
     server.prints(&["Accept ..."; 200]);
 
@@ -197,24 +253,21 @@ fn echo_async_serves_two_hundred_clients_at_once() {
     server.prints(&["Success ..."; 200]);
 }
 
-#[test]
-fn echo_async_is_not_stopped_by_a_silent_client() {
-    let server = Server::start();
+fn is_not_stopped_by_a_silent_client(example: &'static str) {
+    let server = Server::start(example);
     let _silent: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     server.prints(&["Accept ..."; 20]);
     server.serves(b"hello");
 }
 
-#[test]
-fn echo_async_is_not_stopped_by_bytes_that_are_not_utf8() {
-    let server = Server::start();
+fn is_not_stopped_by_bytes_that_are_not_utf8(example: &'static str) {
+    let server = Server::start(example);
     server.serves(&[0xff, 0xfe, 0x80, 0x00]);
     server.serves(b"hello");
 }
 
-#[test]
-fn echo_async_answers_a_client_that_half_closes() {
-    let server = Server::start();
+fn answers_a_client_that_half_closes(example: &'static str) {
+    let server = Server::start(example);
     let mut client = server.connect();
     client.write_all(b"hello").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -229,9 +282,8 @@ fn echo_async_answers_a_client_that_half_closes() {
     server.serves(b"hello");
 }
 
-#[test]
-fn echo_async_is_not_stopped_by_resets() {
-    let server = Server::start();
+fn is_not_stopped_by_resets(example: &'static str) {
+    let server = Server::start(example);
     let reset = |client: TcpStream| SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 
     reset(server.connect());
@@ -246,9 +298,8 @@ fn echo_async_is_not_stopped_by_resets() {
     server.serves(b"hello");
 }
 
-#[test]
-fn echo_async_is_not_stopped_by_a_client_that_never_reads() {
-    let server = Server::start();
+fn is_not_stopped_by_a_client_that_never_reads(example: &'static str) {
+    let server = Server::start(example);
     let mut deaf = server.connect();
     SockRef::from(&deaf).set_recv_buffer_size(1).unwrap();
     deaf.write_all(b"hello").unwrap();
@@ -256,11 +307,10 @@ fn echo_async_is_not_stopped_by_a_client_that_never_reads() {
     server.serves(b"hello");
 }
 
-#[test]
-fn echo_async_says_that_its_port_is_taken() {
+fn says_that_its_port_is_taken(example: &'static str) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = run("echo_async", &["--port", &port]);
+    let output = run(example, &["--port", &port]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     let message = String::from_utf8_lossy(&output.stderr);
@@ -268,15 +318,14 @@ fn echo_async_says_that_its_port_is_taken() {
     assert!(message.contains("in use") && message.ends_with("choose another one with --port\n"), "{message}");
 }
 
-#[test]
-fn echo_async_answers_wrong_arguments_with_its_usage() {
+fn answers_wrong_arguments_with_its_usage(example: &'static str) {
     for arguments in
         [&["--port", "ninety"][..], &["--port"], &["--port", "65536"], &["8888"], &["--port", "1", "2"]]
     {
-        let output = run("echo_async", arguments);
+        let output = run(example, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(
-            String::from_utf8_lossy(&output.stderr).starts_with("usage: echo_async [--port PORT]"),
+            String::from_utf8_lossy(&output.stderr).starts_with(&format!("usage: {example} [--port PORT]")),
             "{arguments:?}"
         );
     }

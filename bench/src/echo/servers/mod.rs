@@ -21,13 +21,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 /// The reference: no server of this kind can do with less.
 pub const RAW: &str = "raw-epoll";
 pub const SQUALL: &str = "squall";
+/// The same with callbacks.
+pub const CALLBACK: &str = "squall-callback";
 /// The program `squall echo` itself, built by cargo from this checkout.
 pub const PROGRAM: &str = "squall-echo";
 
 /// In the order of the tables. The reference stands among them: held against a second one of its own kind, it shows what the instrument
 /// cannot tell apart.
-pub const NAMES: [&str; 9] =
-    [RAW, SQUALL, PROGRAM, "tokio", "tokio-localset", "monoio", "compio", "glommio", "smol"];
+pub const NAMES: [&str; 10] =
+    [RAW, SQUALL, CALLBACK, PROGRAM, "tokio", "tokio-localset", "monoio", "compio", "glommio", "smol"];
 
 /// Room for what a connection receives at once.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -38,6 +40,7 @@ pub fn note(name: &str) -> Option<&'static str> {
     match name {
         RAW => Some("edge-triggered epoll, one buffer for all; as a row: the reference against itself"),
         SQUALL => Some("`recv` and `write_all` in a task per connection, `poll` driver"),
+        CALLBACK => Some("a reader of `callback::add_reader` for each connection, `poll` driver"),
         PROGRAM => Some("the program `squall echo --driver poll`, with its counts and its panic guard"),
         "tokio" => Some("current_thread; a 16 KiB buffer per connection, as every peer below"),
         _ => None,
@@ -60,6 +63,7 @@ pub fn serve(name: &str) -> Result<(), String> {
     let served = match name {
         RAW => raw_epoll::serve(&listener),
         SQUALL => squall::serve(listener),
+        CALLBACK => squall::serve_by_callbacks(listener),
         "tokio" => tokio::serve(listener),
         "tokio-localset" => tokio::serve_in_a_local_set(listener),
         "monoio" => monoio::serve(listener),

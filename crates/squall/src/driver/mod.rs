@@ -21,7 +21,7 @@ mod socket_table;
 pub use chunk::Chunk;
 pub(crate) use poll::Notifier;
 pub(crate) use socket::Direction;
-pub(crate) use socket_table::{Armed, OpId, Orphans, SocketKey};
+pub(crate) use socket_table::{Armed, OpId, Orphans, SocketKey, WatchState};
 
 use null::NullDriver;
 use poll::PollDriver;
@@ -225,6 +225,42 @@ impl Driver {
         waiter: Waiter,
     ) -> io::Result<(OpId, Option<Waiter>)> {
         each!(self, driver => driver.arm(key, fd, direction, op, waiter))
+    }
+
+    /// Takes the turn for a callback that is called for as long as the direction is ready. Gives a waiter that was replaced.
+    pub(crate) fn begin_watch(
+        &mut self,
+        key: SocketKey,
+        direction: Direction,
+        op: OpId,
+        waiter: Waiter,
+    ) -> io::Result<Option<Waiter>> {
+        each!(self, driver => driver.begin_watch(key, direction, op, waiter))
+    }
+
+    /// The number of a watch to be.
+    pub(crate) fn new_watch(&mut self) -> io::Result<OpId> {
+        each!(self, driver => driver.new_watch())
+    }
+
+    /// Lets a watch wait. True if the direction is ready now: then it waits for nothing.
+    pub(crate) fn arm_watch(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
+        each!(self, driver => driver.arm_watch(key, fd, direction))
+    }
+
+    /// Whoever watches a direction.
+    pub(crate) fn watcher(&mut self, key: SocketKey, direction: Direction) -> Option<(OpId, Waiter)> {
+        each!(self, driver => driver.watcher(key, direction))
+    }
+
+    /// Where a watch stands.
+    pub(crate) fn watch_state(&mut self, key: SocketKey, direction: Direction, op: OpId) -> WatchState {
+        each!(self, driver => driver.watch_state(key, direction, op))
     }
 
     /// Ends an operation's turn; gives its waiter if it still stands.

@@ -1,7 +1,7 @@
 //! No outside world: the driver of a loop under virtual time until there is a simulated one. Timers and tasks work; sockets
 //! are refused, because data from a real network would arrive at times that virtual time knows nothing of.
 
-use super::{Armed, Cause, Chunk, Direction, OpId, Orphans, Role, SocketKey, Waiter};
+use super::{Armed, Cause, Chunk, Direction, OpId, Orphans, Role, SocketKey, Waiter, WatchState};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -45,6 +45,11 @@ impl NullDriver {
     pub(super) fn check_turn(&self, _: SocketKey, _: Direction, _: Option<OpId>) -> Result<(), Armed> { Ok(()) }
     pub(super) fn arm(&mut self, _: SocketKey, _: BorrowedFd<'_>, _: Direction, _: Option<OpId>, _: Waiter) -> io::Result<(OpId, Option<Waiter>)> { Err(refused()) }
     pub(super) fn finish(&mut self, _: SocketKey, _: Direction, _: OpId) -> Option<Waiter> { None }
+    pub(super) fn new_watch(&mut self) -> io::Result<OpId> { Err(refused()) }
+    pub(super) fn begin_watch(&mut self, _: SocketKey, _: Direction, _: OpId, _: Waiter) -> io::Result<Option<Waiter>> { Err(refused()) }
+    pub(super) fn arm_watch(&mut self, _: SocketKey, _: BorrowedFd<'_>, _: Direction) -> io::Result<bool> { Err(refused()) }
+    pub(super) fn watcher(&mut self, _: SocketKey, _: Direction) -> Option<(OpId, Waiter)> { None }
+    pub(super) fn watch_state(&mut self, _: SocketKey, _: Direction, _: OpId) -> WatchState { WatchState::Gone }
     /// A loop on this driver sleeps on its bell, never here.
     pub(super) fn park(&mut self, _: Option<u64>, _: &mut Vec<(Waiter, Cause)>) -> io::Result<()> { Ok(()) }
 }

@@ -33,6 +33,25 @@ impl OpId {
     /// Operations that are not futures, so nobody tells when they are given up (`poll_read` and its like): anyone may replace them.
     pub(crate) const POLLED: OpId = OpId(u32::MAX);
     const NONE: OpId = OpId(0);
+    /// Operations of this bit are watches: callbacks for as long as a direction is ready.
+    const WATCH: u32 = 1 << 31;
+
+    fn is_watch(self) -> bool {
+        self.0 & OpId::WATCH != 0 && self != OpId::POLLED
+    }
+}
+
+/// Where a watch stands, when its callback's turn has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WatchState {
+    /// The direction is ready: the callback is to be called.
+    Due,
+    /// It was ready, and somebody else took what was there.
+    Drained,
+    /// Nothing has happened: whoever woke the callback was mistaken.
+    Waiting,
+    /// It was removed, or replaced.
+    Gone,
 }
 
 /// Another operation holds the direction; who that is.
@@ -101,6 +120,12 @@ impl Entry {
             Direction::Recv => &mut self.recv,
             Direction::Send => &mut self.send,
         }
+    }
+
+    /// A direction may go on as far as is known.
+    #[inline]
+    pub(super) fn seems_ready(&mut self, direction: Direction) -> bool {
+        *self.ready(direction)
     }
 
     fn ready(&mut self, direction: Direction) -> &mut bool {
@@ -241,15 +266,65 @@ impl SocketTable {
         op: Option<OpId>,
         waiter: Waiter,
     ) -> io::Result<(OpId, Option<Waiter>)> {
-        let op = op.unwrap_or_else(|| {
-            let op = self.next_op;
-            self.next_op = if op + 1 == OpId::POLLED.0 { 1 } else { op + 1 };
-            OpId(op)
-        });
+        let op = op.unwrap_or_else(|| self.new_op());
         let wait = self.get(key)?.wait(direction);
         let replaced = wait.take_armed();
         *wait = Wait { op, is_armed: true, waiter: Some(waiter) };
         Ok((op, replaced))
+    }
+
+    fn new_op(&mut self) -> OpId {
+        let op = self.next_op;
+        self.next_op = if op + 1 == OpId::WATCH { 1 } else { op + 1 };
+        OpId(op)
+    }
+
+    // --- watches -------------------------------------------------------------------------------------------------
+
+    pub(super) fn new_watch(&mut self) -> OpId {
+        OpId(self.new_op().0 | OpId::WATCH)
+    }
+
+    /// Takes the turn for a watch, from nobody, a polled operation or another watch; the caller has checked. It begins unarmed. Gives the waiter
+    /// that was replaced.
+    pub(super) fn begin_watch(
+        &mut self,
+        key: SocketKey,
+        direction: Direction,
+        op: OpId,
+        waiter: Waiter,
+    ) -> io::Result<Option<Waiter>> {
+        let wait = self.get(key)?.wait(direction);
+        let replaced = wait.take_armed();
+        *wait = Wait { op, is_armed: false, waiter: Some(waiter) };
+        Ok(replaced)
+    }
+
+    /// Whoever watches a direction.
+    pub(super) fn watcher(&mut self, key: SocketKey, direction: Direction) -> Option<(OpId, Waiter)> {
+        let wait = self.get(key).ok()?.wait(direction);
+        if wait.op.is_watch() { Some((wait.op, wait.waiter?)) } else { None }
+    }
+
+    /// Where a watch stands.
+    pub(super) fn watch_state(&mut self, key: SocketKey, direction: Direction, op: OpId) -> WatchState {
+        let Ok(entry) = self.get(key) else { return WatchState::Gone };
+        let wait = entry.wait(direction);
+        if wait.op != op {
+            WatchState::Gone
+        } else if wait.is_armed {
+            WatchState::Waiting
+        } else if entry.seems_ready(direction) {
+            WatchState::Due
+        } else {
+            WatchState::Drained
+        }
+    }
+
+    /// Lets a watch wait for the next word of the kernel.
+    pub(super) fn arm_watch(&mut self, key: SocketKey, direction: Direction) -> io::Result<()> {
+        self.get(key)?.wait(direction).is_armed = true;
+        Ok(())
     }
 
     pub(super) fn finish(&mut self, key: SocketKey, direction: Direction, op: OpId) -> Option<Waiter> {

@@ -3,6 +3,7 @@
 use super::core::{Core, Setup};
 use super::life::EventLoop;
 use crate::driver::DriverKind;
+use crate::task::CallbackPanics;
 use std::future::Future;
 use std::io;
 use std::str::FromStr;
@@ -76,6 +77,7 @@ pub struct Builder {
     driver: DriverChoice,
     is_virtual: bool,
     patience: Duration,
+    callback_panics: CallbackPanics,
 }
 
 impl Default for Builder {
@@ -87,7 +89,12 @@ impl Default for Builder {
 impl Builder {
     /// Real time and the best driver that works here.
     pub fn new() -> Builder {
-        Builder { driver: DriverChoice::Auto, is_virtual: false, patience: Duration::from_secs(2) }
+        Builder {
+            driver: DriverChoice::Auto,
+            is_virtual: false,
+            patience: Duration::from_secs(2),
+            callback_panics: CallbackPanics::Report,
+        }
     }
 
     /// Picks the driver. A choice made here is not overridden by the environment.
@@ -111,6 +118,12 @@ impl Builder {
         self
     }
 
+    /// What becomes of the loop when a [callback](crate::callback) panics. Default: the panic is reported and the loop goes on.
+    pub fn callback_panics(mut self, policy: CallbackPanics) -> Builder {
+        self.callback_panics = policy;
+        self
+    }
+
     /// Makes the loop, to be turned by hand or by [`EventLoop::run_until`].
     ///
     /// # Errors
@@ -118,7 +131,8 @@ impl Builder {
     /// exist in the process as wakers can name (4094).
     pub fn build(&self) -> io::Result<EventLoop> {
         let driver = if self.is_virtual { DriverKind::Null } else { self.driver.resolve()? };
-        Core::new(&Setup { driver, patience: self.patience }).map(EventLoop::from_core)
+        let (patience, callback_panics) = (self.patience, self.callback_panics);
+        Core::new(&Setup { driver, patience, callback_panics }).map(EventLoop::from_core)
     }
 
     /// Like [`run`](crate::run), with this configuration.

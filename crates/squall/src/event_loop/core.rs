@@ -5,7 +5,7 @@
 use super::current::Entered;
 use super::quantum::Quantum;
 use crate::driver::{Cause, Driver, DriverKind, Orphans, Waiter};
-use crate::task::{self, Enter, Handle, PendingWork, Tasks};
+use crate::task::{self, CallbackPanics, Enter, Handle, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(super) stop: super::stopping::StopRequest,
     /// How long a loop under virtual time waits (in real time) for another thread before it calls a standstill a deadlock.
     pub(super) patience: Duration,
+    /// Who is called for which signal.
+    pub(crate) signal_handlers: RefCell<Vec<(i32, Handle)>>,
     /// A turn is on the call stack.
     pub(super) is_turning: Cell<bool>,
     pub(super) turns: Cell<u64>,
@@ -37,6 +39,7 @@ pub(crate) struct Core {
 pub(super) struct Setup {
     pub(super) driver: DriverKind,
     pub(super) patience: Duration,
+    pub(super) callback_panics: CallbackPanics,
 }
 
 impl Core {
@@ -44,6 +47,7 @@ impl Core {
         let is_virtual = setup.driver == DriverKind::Null;
         let patience = setup.patience;
         let tasks = Tasks::lease()?;
+        tasks.set_callback_panics(setup.callback_panics);
         let cell = tasks.cell;
         let first = cell.next_generation.load(Ordering::Relaxed);
         cell.uses_bell.store(is_virtual, Ordering::Relaxed);
@@ -75,6 +79,7 @@ impl Core {
             is_cold: Cell::new(false),
             stop: super::stopping::StopRequest::new(),
             patience,
+            signal_handlers: RefCell::new(Vec::new()),
             is_turning: Cell::new(false),
             turns: Cell::new(0),
         })

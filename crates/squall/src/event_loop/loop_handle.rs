@@ -73,6 +73,30 @@ impl LoopHandle {
         }
     }
 
+    /// Calls a closure on the loop, in its turn; see [`callback::call_soon`](crate::callback::call_soon). False if the loop has ended: then the
+    /// closure was dropped. (If it ends before it has taken the request, the closure is dropped there.)
+    ///
+    /// From the loop's own thread it stands behind what other threads have asked for; `callback::call_soon` takes the shorter way.
+    ///
+    /// ```
+    /// use squall::{LoopHandle, sync::oneshot};
+    ///
+    /// squall::run(async {
+    ///     let (here, thread) = (LoopHandle::current(), std::thread::current().id());
+    ///     std::thread::spawn(move || {
+    ///         assert!(here.call_soon(move || {
+    ///             assert_eq!(std::thread::current().id(), thread);
+    ///             squall::stop();
+    ///         }));
+    ///     });
+    ///     squall::stopping().await;
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn call_soon(&self, f: impl FnOnce() + Send + 'static) -> bool {
+        self.home.send(Message::Call(Box::new(f), Location::caller())).is_ok()
+    }
+
     /// Spawns a task on the loop. The closure travels there and makes the future, which therefore need not be `Send`; the output
     /// travels back.
     ///

@@ -197,6 +197,8 @@ impl Core {
                     task::report_panic("a closure given to LoopHandle::spawn panicked", panic);
                 }
             }
+            Message::Call(f, place) => _ = self.tasks.call_soon(f, place),
+            Message::CancelCall(number) => _ = self.tasks.cancel_call(number),
             Message::Close(key, fd) => {
                 let orphans = self.driver.borrow_mut().close(key, fd);
                 self.wake_orphans(orphans);

@@ -1,10 +1,13 @@
 //! Descriptors and memory: what waits for readiness, and what a stream lends. Level 5.
 
 mod op;
+mod readiness;
 mod socket;
 mod source;
 
 pub use crate::driver::Chunk;
-pub(crate) use op::{Op, SocketOp, SocketRef};
+pub(crate) use op::{Op, SocketOp, SocketRef, taken};
+pub use readiness::Readiness;
+pub(crate) use readiness::Watched;
 pub(crate) use socket::Socket;
 pub use source::{Ready, Source};

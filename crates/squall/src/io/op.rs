@@ -10,8 +10,8 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 
 /// A socket as an operation sees it.
-#[derive(Clone, Copy)]
-pub(crate) struct SocketRef<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct SocketRef<'a> {
     pub(crate) home: Home,
     pub(crate) key: SocketKey,
     pub(crate) fd: BorrowedFd<'a>,
@@ -164,7 +164,7 @@ impl Op {
 }
 
 #[cold]
-fn taken(core: &Core, what: &str, first: Armed) -> io::Error {
+pub(crate) fn taken(core: &Core, what: &str, first: Armed) -> io::Error {
     let first = first.0.map_or_else(|| "another operation".into(), |waiter| core.tasks.describe(waiter));
     io::Error::new(
         io::ErrorKind::ResourceBusy,

@@ -4,7 +4,7 @@
 //! readiness flag for programs to clear, and none to forget. (An edge-triggered guard that must be cleared after
 //! `WouldBlock` was rejected: a missed clear spins, a wrong one hangs.) It costs one `poll(2)` a call.
 
-use super::{Op, SocketRef};
+use super::{Op, Readiness, SocketRef, Watched};
 use crate::driver::{Direction, Role, SocketKey};
 use crate::event_loop::{self, Home};
 use crate::task::{Message, WaitingOn};
@@ -131,6 +131,14 @@ impl<T: AsFd> Source<T> {
     }
 }
 
+impl<T: AsFd> Watched for Source<T> {
+    fn watched(&self) -> SocketRef<'_> {
+        SocketRef { home: self.home, key: self.key, fd: self.as_fd() }
+    }
+}
+
+impl<T: AsFd> Readiness for Source<T> {}
+
 impl<T: AsFd> Drop for Source<T> {
     fn drop(&mut self) {
         self.deregister();
@@ -162,7 +170,7 @@ impl<T: AsFd> Future for Ready<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let socket = SocketRef { home: this.source.home, key: this.source.key, fd: this.source.as_fd() };
+        let socket = this.source.watched();
         let direction = this.op.direction();
         this.op.poll(socket, this.what, cx, |driver, key, fd| match driver.is_ready(key, fd, direction)? {
             true => Ok(()),

@@ -5,7 +5,7 @@ use super::accept::Accept;
 use super::addr::Resolving;
 use super::stream::{TcpStream, inet};
 use crate::driver::Role;
-use crate::io::Socket;
+use crate::io::{Readiness, Socket, SocketRef, Watched};
 use crate::task::{WaitingOn, note_waiting};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use std::fmt;
@@ -154,6 +154,14 @@ impl Future for Bind {
 pub struct TcpListener {
     pub(super) socket: Socket,
 }
+
+impl Watched for TcpListener {
+    fn watched(&self) -> SocketRef<'_> {
+        self.socket.by_ref()
+    }
+}
+
+impl Readiness for TcpListener {}
 
 impl TcpListener {
     /// Listens with the defaults of [`ListenOptions`].

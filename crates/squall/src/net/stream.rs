@@ -8,7 +8,7 @@ use super::transfer::{
     writing,
 };
 use crate::driver::Role;
-use crate::io::{Chunk, Socket};
+use crate::io::{Chunk, Readiness, Socket, SocketRef, Watched};
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -60,6 +60,14 @@ use std::time::Duration;
 pub struct TcpStream {
     pub(super) socket: Socket,
 }
+
+impl Watched for TcpStream {
+    fn watched(&self) -> SocketRef<'_> {
+        self.socket.by_ref()
+    }
+}
+
+impl Readiness for TcpStream {}
 
 impl TcpStream {
     /// Connects; each address is tried in turn until one answers. Host names are looked up on the blocking pool.

@@ -61,6 +61,7 @@ pub(crate) enum WaitingOn {
     RemoteJoin,
     Blocking,
     Stopping,
+    Signal,
 }
 
 impl WaitingOn {
@@ -82,6 +83,7 @@ impl WaitingOn {
             WaitingOn::RemoteJoin => "the end of a task on another loop",
             WaitingOn::Blocking => "blocking work on the pool",
             WaitingOn::Stopping => "a request to stop",
+            WaitingOn::Signal => "a signal",
         }
     }
 }

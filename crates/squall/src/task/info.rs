@@ -2,8 +2,9 @@
 
 use super::context::WaitingOn;
 use super::handle::Handle;
-use super::slot::Phase;
-use super::table::{Standing, Tasks};
+use super::joins::Standing;
+use super::slot::{CALLBACK, Phase};
+use super::table::Tasks;
 use crate::driver::Waiter;
 use std::fmt;
 use std::panic::Location;
@@ -31,6 +32,7 @@ pub(crate) struct TaskInfo {
     pub(crate) name: Option<String>,
     pub(crate) parent: u64,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
+    pub(crate) is_callback: bool,
     pub(crate) is_ready: bool,
     pub(crate) is_running: bool,
     pub(crate) waiting_on: WaitingOn,
@@ -43,16 +45,18 @@ pub(crate) struct Who<'a> {
     pub(crate) id: u64,
     pub(crate) name: Option<&'a str>,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
+    pub(crate) is_callback: bool,
 }
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {}", self.id)?;
+        let (what, how) = if self.is_callback { ("callback", "registered") } else { ("task", "spawned") };
+        write!(f, "{what} {}", self.id)?;
         if let Some(name) = self.name {
             write!(f, " {name:?}")?;
         }
         match self.spawned_at {
-            Some(place) => write!(f, " (spawned at {place})"),
+            Some(place) => write!(f, " ({how} at {place})"),
             None => Ok(()),
         }
     }
@@ -60,7 +64,8 @@ impl fmt::Display for Who<'_> {
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Who { id: self.id, name: self.name.as_deref(), spawned_at: self.spawned_at }.fmt(f)
+        let (name, is_callback) = (self.name.as_deref(), self.is_callback);
+        Who { id: self.id, name, spawned_at: self.spawned_at, is_callback }.fmt(f)
     }
 }
 
@@ -151,6 +156,7 @@ impl Tasks {
             name: copy,
             parent: cold.parent.get(),
             spawned_at: cold.spawned_at.get(),
+            is_callback: slot.has(CALLBACK),
             is_ready: slot.scheduled.get(),
             is_running: slot.phase() == Phase::Running,
             waiting_on,

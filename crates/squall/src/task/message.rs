@@ -4,10 +4,15 @@ use super::handle::Handle;
 use crate::driver::{Direction, OpId, SocketKey};
 use crate::timer::TimerKey;
 use std::os::fd::OwnedFd;
+use std::panic::Location;
 
 pub(crate) enum Message {
     /// Runs on the loop's thread, as part of taking the inbox; it spawns.
     Spawn(Box<dyn FnOnce() + Send>),
+    /// A closure to call in its turn, and where that was asked for.
+    Call(Box<dyn FnOnce() + Send>, &'static Location<'static>),
+    /// A callback of `call_soon` cancelled elsewhere.
+    CancelCall(u64),
     /// A socket dropped elsewhere.
     Close(SocketKey, OwnedFd),
     /// A source dropped elsewhere: its descriptor is closed already.

@@ -7,6 +7,8 @@ mod atomics {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 }
 mod ahead;
+mod callbacks;
+mod calls;
 mod context;
 mod error;
 mod foreign;
@@ -15,6 +17,7 @@ mod handle;
 mod inbox;
 mod info;
 mod join;
+mod joins;
 mod message;
 mod raw;
 mod ready;
@@ -25,6 +28,7 @@ mod wait_list;
 mod waits;
 mod waker;
 
+pub use callbacks::CallbackPanics;
 pub(crate) use context::{Enter, WaitingOn, current, note_waiting, note_waiting_for, poll_proceed};
 pub use error::JoinError;
 pub(crate) use handle::Handle;
@@ -32,8 +36,9 @@ pub use info::TaskId;
 pub(crate) use info::draw;
 pub use join::JoinHandle;
 pub(crate) use join::abort_anywhere;
+pub(crate) use joins::Standing;
 pub(crate) use message::{Envelope, Message};
 pub(crate) use raw::{drop_quietly, message_of, report_panic};
 pub(crate) use registry::{PendingWork, cell_of};
-pub(crate) use table::{NewTask, Standing, Tasks, drop_foreign, wake_quietly};
+pub(crate) use table::{NewTask, Tasks, drop_foreign, wake_quietly};
 pub(crate) use wait_list::*;

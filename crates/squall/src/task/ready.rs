@@ -1,7 +1,8 @@
 //! The ready queue: a ring of slot numbers, first in, first out.
 //!
-//! A slot stands in it at most once (its `scheduled` flag says so), so a ring as long as the slot table never overflows: a wake writes
-//! one word, checks no capacity and allocates nothing. It grows when the table grows. Links through the slots
+//! A slot stands in it at most once (its `scheduled` flag says so), so a ring as long as the slot table, and the callbacks that wait in it,
+//! never overflows: a wake writes one word, checks no capacity and allocates nothing. It grows when the table grows, or a
+//! callback finds no room. Links through the slots
 //! were rejected: with 100,000 ready tasks the next slot's address would be known only after a cache miss,
 //! and a seeded order could not pick from the middle.
 
@@ -26,14 +27,20 @@ impl ReadyQueue {
         self.tail.get().wrapping_sub(self.head.get())
     }
 
-    /// Makes room for `slots` entries in all.
-    pub(crate) fn reserve(&self, slots: u32) {
+    /// Makes room for so many entries in all.
+    #[inline]
+    pub(crate) fn reserve(&self, entries: usize) {
         // SAFETY: by the invariant nobody else holds a reference into the ring.
-        let ring = unsafe { &mut *self.ring.get() };
-        if ring.len() >= slots as usize {
-            return;
+        if unsafe { (&*self.ring.get()).len() } < entries {
+            self.grow(entries);
         }
-        let mut wider = vec![0; (slots as usize).next_power_of_two()].into_boxed_slice();
+    }
+
+    #[cold]
+    fn grow(&self, entries: usize) {
+        // SAFETY: as in `reserve`.
+        let ring = unsafe { &mut *self.ring.get() };
+        let mut wider = vec![0; entries.next_power_of_two()].into_boxed_slice();
         let (head, len) = (self.head.get(), self.len());
         for i in 0..len {
             wider[i as usize] = ring[head.wrapping_add(i) as usize & (ring.len() - 1)];
@@ -88,7 +95,7 @@ mod tests {
         let (mut pushed, mut popped) = (0, 0);
         for round in 0..200 {
             queue.reserve(64 + round);
-            while queue.len() < 60 + round {
+            while queue.len() < 60 + round as u32 {
                 queue.push(pushed);
                 pushed += 1;
             }

@@ -50,6 +50,8 @@ pub(crate) enum Phase {
 const PHASE: u8 = 0b0000_0111;
 /// `abort` came while the task was on the call stack.
 pub(crate) const ABORTED: u8 = 0b0001_0000;
+/// A callback: what is called a task in messages is one of the user's functions here.
+pub(crate) const CALLBACK: u8 = 0b1000_0000;
 /// The cold half holds a name.
 pub(crate) const NAMED: u8 = 0b0100_0000;
 /// A `JoinHandle` stands.

@@ -4,8 +4,9 @@
 //! them again: state lives in cells, and each step leaves the table consistent before it calls out. The table
 //! in `slot.rs` says what every combination does.
 
+use super::callbacks::CallbackPanics;
+use super::calls::{CALL, Calls};
 use super::context::Enter;
-use super::error::JoinError;
 use super::foreign::ForeignWakers;
 use super::handle::Handle;
 use super::info::Who;
@@ -13,7 +14,7 @@ use super::message::{Envelope, Message};
 use super::raw::{self, Header, Polled, drop_quietly, report_panic};
 use super::ready::ReadyQueue;
 use super::registry::{self, LoopCell};
-use super::slot::{ABORTED, Cold, JOINED, NAMED, Phase, Slot};
+use super::slot::{ABORTED, CALLBACK, Cold, JOINED, NAMED, Phase, Slot};
 use super::waker::{handle_of, waker_of};
 use std::cell::Cell;
 use std::future::Future;
@@ -32,7 +33,7 @@ pub(crate) struct Tasks {
     pub(crate) lease: u64,
     pub(super) ready: ReadyQueue,
     /// Slots of the table; the ready queue has room for as many.
-    slots: Cell<u32>,
+    pub(super) slots: Cell<u32>,
     /// Slots from here on were not handed out in this lease.
     pub(super) fresh: Cell<u32>,
     free: Cell<u32>,
@@ -41,9 +42,11 @@ pub(crate) struct Tasks {
     /// The task whose poll is on the stack.
     pub(super) running: Cell<u32>,
     pub(super) budget: Cell<u32>,
-    closing: Cell<bool>,
+    pub(super) closing: Cell<bool>,
     /// Entries of the ready queue whose tasks had ended: taken out, and not polled.
     pub(crate) skipped: Cell<u64>,
+    pub(super) calls: Calls,
+    pub(super) callback_panics: Cell<CallbackPanics>,
     pub(crate) foreign: ForeignWakers,
 }
 
@@ -71,6 +74,8 @@ impl Tasks {
             budget: Cell::new(BUDGET),
             closing: Cell::new(false),
             skipped: Cell::new(0),
+            calls: Calls::new(),
+            callback_panics: Cell::new(CallbackPanics::default()),
             foreign: ForeignWakers::default(),
         };
         Ok(tasks)
@@ -131,6 +136,16 @@ impl Tasks {
     /// The future, and later its output, must be gone (taken, or dropped by `discard`) before what they borrow.
     #[inline]
     pub(crate) unsafe fn spawn_unchecked<F: Future>(&self, future: F, new: NewTask) -> Handle {
+        let (index, named) = self.enter_new(new);
+        let slot = self.slot(index);
+        slot.occupy(raw::allocate(future), JOINED | named);
+        self.ready.push(index);
+        Handle::task(self.home(), index, slot.generation())
+    }
+
+    /// Takes a slot and fills in its cold half. Gives the slot's number and its flag for the name.
+    #[inline(always)]
+    pub(super) fn enter_new(&self, new: NewTask) -> (u32, u8) {
         let index = self.take_slot();
         let id = self.spawned.get() + 1;
         self.spawned.set(id);
@@ -139,15 +154,13 @@ impl Tasks {
         cold.id.set(id);
         cold.parent.set(if self.running.get() == NONE { 0 } else { self.cold(self.running.get()).id.get() });
         cold.spawned_at.set(Some(new.spawned_at));
-        let mut flags = JOINED;
-        if let Some(name) = new.name {
-            cold.name.set(Some(Box::new(name.into_boxed_str())));
-            flags |= NAMED;
+        match new.name {
+            None => (index, 0),
+            Some(name) => {
+                cold.name.set(Some(Box::new(name.into_boxed_str())));
+                (index, NAMED)
+            }
         }
-        let slot = self.slot(index);
-        slot.occupy(raw::allocate(future), flags);
-        self.ready.push(index);
-        Handle::task(self.home(), index, slot.generation())
     }
 
     #[inline]
@@ -168,8 +181,8 @@ impl Tasks {
                     .cell
                     .ensure_slot(index)
                     .expect("four million tasks are alive on one event loop: its table is full");
-                self.ready.reserve(slots);
                 self.slots.set(slots);
+                self.make_room();
             }
             self.fresh.set(index + 1);
             if !self.slot(index).is_retired() {
@@ -180,7 +193,7 @@ impl Tasks {
 
     /// Puts an ended slot back. While its number still stands in the ready queue it waits for that entry to be popped.
     #[inline]
-    fn free_slot(&self, index: u32) {
+    pub(super) fn free_slot(&self, index: u32) {
         let slot = self.slot(index);
         if slot.has(NAMED) {
             self.drop_name(index);
@@ -233,6 +246,9 @@ impl Tasks {
     #[inline(always)]
     pub(crate) fn run_next(&self) -> bool {
         let Some(index) = self.ready.pop() else { return false };
+        if index == CALL {
+            return self.run_call();
+        }
         let slot = self.slot(index);
         if slot.phase() != Phase::Idle {
             self.pop_ended(index, slot);
@@ -261,7 +277,20 @@ impl Tasks {
 
     fn settle_after_poll(&self, index: u32, task: *mut Header) {
         self.running.set(NONE);
-        self.settle(index, task);
+        if self.slot(index).has(CALLBACK) {
+            self.end_callback(index, task);
+        } else {
+            self.settle(index, task);
+        }
+    }
+
+    /// A callback of the longer kind has ended by itself.
+    #[cold]
+    fn end_callback(&self, index: u32, task: *mut Header) {
+        self.live.set(self.live.get() - 1);
+        if let Some((who, panic)) = self.take_apart(index, task) {
+            self.callback_panicked(&who, panic);
+        }
     }
 
     #[cold]
@@ -282,7 +311,7 @@ impl Tasks {
     }
 
     /// Drops the future of a task that is not being polled.
-    fn cancel(&self, index: u32, task: *mut Header) {
+    pub(super) fn cancel(&self, index: u32, task: *mut Header) {
         // SAFETY: called for IDLE slots and after a poll that returned Pending: the body holds the future and no poll of it is
         // on the stack.
         unsafe { Header::cancel(task, self.slot(index)) };
@@ -312,78 +341,30 @@ impl Tasks {
         }
     }
 
-    /// Frees the slot first, then drops the output, whose destructor may do anything.
-    fn drop_task(&self, index: u32, task: *mut Header) {
+    pub(super) fn drop_task(&self, index: u32, task: *mut Header) {
+        if let Some((who, panic)) = self.take_apart(index, task) {
+            report_panic(&format!("{who} panicked and nobody awaits it"), panic);
+        }
+    }
+
+    /// Frees the slot first, then drops the output, whose destructor may do anything. Gives the panic that was in it or came of that, and
+    /// who it was.
+    #[inline]
+    fn take_apart(&self, index: u32, task: *mut Header) -> Option<(String, raw::Panic)> {
         let cold = self.cold(index);
         let (id, name, spawned_at) = (cold.id.get(), cold.name.take(), cold.spawned_at.get());
+        let is_callback = self.slot(index).has(CALLBACK);
         self.free_slot(index);
         // SAFETY: the slot has let go of the task, so it is ours alone; the body holds the output.
         let (panic, joiner) = unsafe { (Header::drop_output(task), Header::replace_joiner(task, None)) };
-        if let Some(panic) = panic {
-            let who = Who { id, name: name.as_deref().map(|name| &**name), spawned_at };
-            report_panic(&format!("{who} panicked and nobody awaits it"), panic);
-        }
+        let panic = panic.map(|panic| {
+            let who = Who { id, name: name.as_deref().map(|name| &**name), spawned_at, is_callback };
+            (who.to_string(), panic)
+        });
         drop_foreign(joiner);
         // SAFETY: ours alone, and its body is empty now.
         unsafe { Header::free(task) };
-    }
-
-    // --- what a JoinHandle does ----------------------------------------------------------------------------------
-
-    /// Aborts: at once, or when the poll that is on the stack returns. Stale handles and ended tasks: nothing.
-    pub(crate) fn abort(&self, handle: Handle) {
-        let slot = self.slot(handle.slot());
-        if slot.generation() != handle.generation() {
-            return;
-        }
-        match slot.phase() {
-            Phase::Idle => self.cancel(handle.slot(), slot.task.get()),
-            Phase::Running => slot.set(ABORTED),
-            Phase::Free | Phase::Dropping | Phase::Done => {}
-        }
-    }
-
-    /// Where a handle's task stands.
-    #[inline]
-    pub(crate) fn look(&self, handle: Handle) -> Standing {
-        let slot = self.slot(handle.slot());
-        let generation = slot.generation();
-        if generation == handle.generation() {
-            Standing::Live(slot.task.get())
-        } else if generation == handle.generation() + 1 && slot.phase() == Phase::Done {
-            Standing::Done(slot.task.get())
-        } else if generation == handle.generation() + 1 && slot.phase() == Phase::Dropping {
-            Standing::Live(slot.task.get())
-        } else {
-            Standing::Gone
-        }
-    }
-
-    /// Takes the output of a task that is done, and frees it.
-    ///
-    /// # Safety
-    /// `T` is the output type of the future the handle was made for.
-    #[inline]
-    pub(crate) unsafe fn take_output<T>(&self, handle: Handle, task: *mut Header) -> Result<T, JoinError> {
-        // SAFETY: DONE: the body holds the output.
-        let output = unsafe { Header::take_output::<T>(task) };
-        self.free_slot(handle.slot());
-        // SAFETY: the slot has let go of the task and the body is empty. A joiner that is left is dropped first, by us.
-        unsafe {
-            drop_foreign(Header::replace_joiner(task, None));
-            Header::free(task);
-        }
-        output
-    }
-
-    /// The JoinHandle is gone: the output is nobody's any more.
-    #[inline]
-    pub(crate) fn detach(&self, handle: Handle) {
-        match self.look(handle) {
-            Standing::Live(_) => self.slot(handle.slot()).clear(JOINED),
-            Standing::Done(task) => self.drop_task(handle.slot(), task),
-            Standing::Gone => {}
-        }
+        panic
     }
 
     pub(super) fn live_slots(&self) -> Vec<(u64, u32)> {
@@ -421,6 +402,7 @@ impl Tasks {
                 self.cancel(index, slot.task.get());
             }
         }
+        self.drop_calls();
         // Outputs that nobody has taken: their handles, if they still stand, outlive the loop.
         for index in 0..self.fresh.get() {
             let slot = self.slot(index);
@@ -433,8 +415,11 @@ impl Tasks {
     /// Gives the cell back. Messages that were never read come out, for the caller to drop while the loop can still be used.
     pub(crate) fn end_lease(&self) -> Vec<Message> {
         self.drop_foreign_wakers();
+        self.drop_calls();
         while let Some(index) = self.ready.pop() {
-            self.slot(index).scheduled.set(false);
+            if index != CALL {
+                self.slot(index).scheduled.set(false);
+            }
         }
         self.of_this_lease(self.cell.end_lease())
     }
@@ -444,13 +429,6 @@ impl Tasks {
             drop_foreign(Some(waker));
         }
     }
-}
-
-/// Where a handle's task stands, and its memory while there is any.
-pub(crate) enum Standing {
-    Live(*mut Header),
-    Done(*mut Header),
-    Gone,
 }
 
 /// Drops a waker that may be foreign; its panic is reported.

@@ -98,7 +98,7 @@ impl Instant {
         Instant(ns)
     }
 
-    pub(super) const fn ns(self) -> u64 {
+    pub(crate) const fn ns(self) -> u64 {
         self.0
     }
 }

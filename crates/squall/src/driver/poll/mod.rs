@@ -21,7 +21,7 @@ pub(crate) use sys::Notifier;
 
 use super::chunk::{Chunk, ChunkPool};
 use super::socket::Direction;
-use super::socket_table::{Armed, OpId, Orphans, SocketKey, SocketTable};
+use super::socket_table::{Armed, OpId, Orphans, SocketKey, SocketTable, WatchState};
 use super::{Cause, Role, Waiter};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -272,16 +272,53 @@ impl PollDriver {
         fd: BorrowedFd<'_>,
         direction: Direction,
     ) -> io::Result<bool> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         // Before the question, so that what cannot be watched says so each time, whether or not it is ready now.
         self.watch(key, fd)?;
-        let flags = match direction {
-            Direction::Recv => PollFlags::IN | PollFlags::PRI,
-            Direction::Send => PollFlags::OUT,
-        };
-        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
-        until_uninterrupted(|| poll(&mut fds, Some(&Timespec::default())))?;
-        Ok(!fds[0].revents().is_empty())
+        ask(fd, direction)
+    }
+
+    pub(super) fn begin_watch(
+        &mut self,
+        key: SocketKey,
+        direction: Direction,
+        op: OpId,
+        waiter: Waiter,
+    ) -> io::Result<Option<Waiter>> {
+        self.sockets.begin_watch(key, direction, op, waiter)
+    }
+
+    pub(super) fn new_watch(&mut self) -> io::Result<OpId> {
+        Ok(self.sockets.new_watch())
+    }
+
+    /// Level-triggered over edges. The kernel reports a descriptor that is new to it and ready, so one is not asked about; one that it knows is, if
+    /// whoever used it last has not drained it.
+    pub(super) fn arm_watch(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
+        let entry = self.sockets.get(key)?;
+        if entry.watched().is_none() {
+            self.watch(key, fd)?;
+        } else if entry.seems_ready(direction) {
+            if ask(fd, direction)? {
+                return Ok(true);
+            }
+            entry.mark_drained(direction);
+        }
+        self.sockets.arm_watch(key, direction)?;
+        Ok(false)
+    }
+
+    pub(super) fn watcher(&mut self, key: SocketKey, direction: Direction) -> Option<(OpId, Waiter)> {
+        self.sockets.watcher(key, direction)
+    }
+
+    #[inline]
+    pub(super) fn watch_state(&mut self, key: SocketKey, direction: Direction, op: OpId) -> WatchState {
+        self.sockets.watch_state(key, direction, op)
     }
 
     #[inline]
@@ -364,6 +401,18 @@ fn receive(
         Err(_) => {}
     }
     entry.state.after_recv(answer.map_err(io::Error::from))
+}
+
+/// Asks the kernel whether a descriptor is ready now.
+fn ask(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let flags = match direction {
+        Direction::Recv => PollFlags::IN | PollFlags::PRI,
+        Direction::Send => PollFlags::OUT,
+    };
+    let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+    until_uninterrupted(|| poll(&mut fds, Some(&Timespec::default())))?;
+    Ok(!fds[0].revents().is_empty())
 }
 
 #[inline]

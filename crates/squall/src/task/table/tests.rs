@@ -38,7 +38,7 @@ fn a_slot_is_retired_after_its_last_generation_and_the_next_task_has_another() {
         let next = spawn(tasks);
         assert_ne!(next.slot(), last.slot());
         for stale in [first, last] {
-            assert!(matches!(tasks.look(stale), Standing::Gone));
+            assert!(matches!(tasks.look(stale), super::super::joins::Standing::Gone));
             tasks.wake(stale);
             tasks.abort(stale);
             tasks.detach(stale);
