@@ -7,7 +7,7 @@ use super::core::{Core, Idle};
 use crate::task::{self, Handle, Message, Standing};
 
 /// So many events at once are of connections that the caches have forgotten.
-const MANY_EVENTS: usize = 8;
+const MANY: u32 = 8;
 
 impl Core {
     /// Turns until the task has ended. One call for all turns: entering and leaving a function costs a third of a turn with one task.
@@ -45,7 +45,7 @@ impl Core {
         // 2. Exactly the tasks that are ready now; what they wake runs next turn. The driver is consulted on the way.
         let batch = self.tasks.ready();
         let mut left = batch;
-        let is_cold = self.is_cold.take();
+        let is_cold = batch >= MANY && self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
             if is_cold {
@@ -126,7 +126,7 @@ impl Core {
         if let Err(error) = self.driver.borrow_mut().park(timeout_ns, &mut events) {
             panic!("squall: the event loop cannot wait for events any more: {error}");
         }
-        if events.len() >= MANY_EVENTS {
+        if events.len() >= MANY as usize {
             self.is_cold.set(true);
         }
         for (waiter, _cause) in events.drain(..) {

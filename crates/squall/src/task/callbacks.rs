@@ -52,21 +52,17 @@ impl Tasks {
         self.ready.reserve(self.slots.get() as usize + self.calls.len());
     }
 
-    /// Runs the callback whose mark came up. False if it was cancelled.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn run_call(&self) -> bool {
+    /// Runs the callback whose mark came up.
+    #[inline]
+    pub(super) fn run_call(&self) {
         self.running.set(NONE);
         match self.calls.run_first() {
-            Some(Ok(())) => true,
+            Some(Ok(())) => {}
             Some(Err((panic, place))) => {
                 self.callback_panicked(&format!("the callback of call_soon at {place}"), panic);
-                true
             }
-            None => {
-                self.skipped.set(self.skipped.get() + 1);
-                false
-            }
+            // It was cancelled.
+            None => self.skipped.set(self.skipped.get() + 1),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Callbacks that run once and soon: closures in a queue of their own, each with a mark in the ready queue.
 //!
-//! A mark is a number that no slot has, so callbacks and tasks share one order: what was ready first runs first. The closures lie in the queue
+//! A mark is a number that no task's slot has, so callbacks and tasks share one order: what was ready first runs first. The closures lie in the queue
 //! itself, up to four words each; only larger ones are boxed. A slot for each was rejected: a slot is for what waits, is woken and stands in
 //! the tree, and to fill one in and free it again costs more than the callback.
 
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
-/// The mark of a callback in the ready queue.
+/// The mark of a callback in the ready queue: the number of no task. It has a slot all the same, one for all loops and free for ever.
 pub(super) const CALL: u32 = u32::MAX - 1;
 
 type Words = MaybeUninit<[usize; 4]>;

@@ -64,15 +64,19 @@ impl ReadyQueue {
 
     #[inline]
     pub(crate) fn pop(&self) -> Option<u32> {
+        if self.len() == 0 { None } else { Some(self.pop_known()) }
+    }
+
+    /// The head of a queue that is known not to be empty.
+    #[inline]
+    pub(crate) fn pop_known(&self) -> u32 {
+        debug_assert!(self.len() > 0, "popped from an empty queue");
         let head = self.head.get();
-        if head == self.tail.get() {
-            return None;
-        }
         self.head.set(head.wrapping_add(1));
         // SAFETY: as in `reserve`.
         let ring = unsafe { &*self.ring.get() };
         // SAFETY: as in `push`.
-        Some(unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) })
+        unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) }
     }
 
     /// What stands so many places behind the head; beyond the end, something that stood there once.

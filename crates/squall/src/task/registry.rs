@@ -7,6 +7,7 @@
 //! Cells are handed out last released first (`free_cells.rs`). Thousands of loops, one after another, use one cell.
 
 use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use super::calls::CALL;
 use super::free_cells::FreeCells;
 use super::handle::{Handle, MAX_LOOPS, MAX_SLOTS};
 use super::inbox::{MessageStack, Sleep, WakeStack};
@@ -108,7 +109,7 @@ fn make() -> io::Result<&'static LoopCell> {
         next_free: AtomicU32::new(0),
         lease: AtomicU64::new(0),
         fork: AtomicU32::new(0),
-        pages: [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES],
+        pages: first_pages(),
         cold: [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES],
         wakes: WakeStack::new(),
         messages: MessageStack::new_closed(),
@@ -123,6 +124,16 @@ fn make() -> io::Result<&'static LoopCell> {
     }));
     CELLS[made as usize].store(cell, Ordering::Release);
     Ok(cell)
+}
+
+/// No pages yet, but for the slot of the callbacks' mark: the loop's look at it finds a slot that is free, and nothing is ever written there.
+fn first_pages() -> [AtomicPtr<Slot>; PAGES] {
+    static MARK: Slot = Slot::free();
+    const { assert!(LoopCell::page_of(CALL) < LoopCell::page_of(0), "the mark's page holds no task's slot") };
+    let pages = [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES];
+    let base = (&raw const MARK).cast_mut().wrapping_sub(CALL as usize);
+    pages[LoopCell::page_of(CALL)].store(base, Ordering::Relaxed);
+    pages
 }
 
 /// The cell of a home number (index + 1); `None` for 0 and for homes that were never made.
@@ -188,7 +199,7 @@ impl LoopCell {
     }
 
     #[inline]
-    fn page_of(slot: u32) -> usize {
+    const fn page_of(slot: u32) -> usize {
         // The `| 1` is for the compiler: without it zero would have no logarithm.
         (slot.wrapping_add(FIRST_PAGE) | 1).ilog2() as usize
     }

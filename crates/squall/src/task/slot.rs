@@ -84,6 +84,21 @@ unsafe impl Sync for Slot {}
 const _: () = assert!(std::mem::size_of::<Slot>() == 32);
 
 impl Slot {
+    /// What all-zero bytes are.
+    pub(crate) const fn free() -> Slot {
+        Slot {
+            generation: AtomicU32::new(0),
+            wake_next: AtomicU32::new(0),
+            wake_queued: AtomicBool::new(false),
+            state: Cell::new(Phase::Free as u8),
+            waiting_on: Cell::new(WaitingOn::Nothing),
+            scheduled: Cell::new(false),
+            detail: Cell::new(0),
+            place: Cell::new(None),
+            task: Cell::new(std::ptr::null_mut()),
+        }
+    }
+
     #[inline]
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
@@ -209,20 +224,6 @@ const _: () = assert!(std::mem::size_of::<Cold>() == 32);
 mod tests {
     use super::*;
 
-    fn free() -> Slot {
-        Slot {
-            generation: AtomicU32::new(0),
-            wake_next: AtomicU32::new(0),
-            wake_queued: AtomicBool::new(false),
-            state: Cell::new(Phase::Free as u8),
-            waiting_on: Cell::new(WaitingOn::Nothing),
-            scheduled: Cell::new(false),
-            detail: Cell::new(0),
-            place: Cell::new(None),
-            task: Cell::new(std::ptr::null_mut()),
-        }
-    }
-
     /// One life of a slot; true if it may have another.
     fn live(slot: &Slot) -> bool {
         slot.occupy(std::ptr::null_mut(), 0);
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_life_has_generations_of_its_own() {
-        let slot = free();
+        let slot = Slot::free();
         for life in 0..5 {
             assert_eq!(slot.generation(), 2 * life);
             assert!(live(&slot));
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_slot_whose_generations_are_used_up_is_never_handed_out_again() {
-        let slot = free();
+        let slot = Slot::free();
         slot.age_to(LAST_GENERATION - 2);
         assert!(live(&slot) && !slot.is_retired());
         assert!(!live(&slot) && slot.is_retired());

@@ -242,17 +242,15 @@ impl Tasks {
         );
     }
 
-    /// Polls the task at the head of the ready queue. False if it has ended since it was put there. `end_stretch` must follow.
+    /// Polls the task at the head of the ready queue, or runs the callback there. `end_stretch` must follow. There is one: the caller has counted, and only a turn
+    /// takes entries out.
     #[inline(always)]
-    pub(crate) fn run_next(&self) -> bool {
-        let Some(index) = self.ready.pop() else { return false };
-        if index == CALL {
-            return self.run_call();
-        }
+    pub(crate) fn run_next(&self) {
+        let index = self.ready.pop_known();
         let slot = self.slot(index);
         if slot.phase() != Phase::Idle {
-            self.pop_ended(index, slot);
-            return false;
+            self.run_other(index, slot);
+            return;
         }
         slot.begin_poll();
         self.running.set(index);
@@ -266,7 +264,6 @@ impl Tasks {
             Polled::Pending => self.cancel_after_poll(index, task),
             Polled::Ended => self.settle_after_poll(index, task),
         }
-        true
     }
 
     /// No poll is on the stack. A task that stays pending leaves that to the next poll, or to this: nothing of the user's runs before.
@@ -275,21 +272,18 @@ impl Tasks {
         self.running.set(NONE);
     }
 
+    #[inline(never)]
     fn settle_after_poll(&self, index: u32, task: *mut Header) {
         self.running.set(NONE);
-        if self.slot(index).has(CALLBACK) {
-            self.end_callback(index, task);
-        } else {
-            self.settle(index, task);
-        }
-    }
-
-    /// A callback of the longer kind has ended by itself.
-    #[cold]
-    fn end_callback(&self, index: u32, task: *mut Header) {
         self.live.set(self.live.get() - 1);
-        if let Some((who, panic)) = self.take_apart(index, task) {
-            self.callback_panicked(&who, panic);
+        if self.slot(index).has(JOINED) {
+            self.hand_over(index, task);
+        } else if self.slot(index).has(CALLBACK) {
+            if let Some((who, panic)) = self.take_apart(index, task) {
+                self.callback_panicked(&who, panic);
+            }
+        } else {
+            self.drop_task(index, task);
         }
     }
 
@@ -299,9 +293,18 @@ impl Tasks {
         self.cancel(index, task);
     }
 
-    /// An entry whose task ended while it stood in the queue.
+    /// An entry that is no task to poll: a callback's mark, or a task that has ended while it stood in the queue. (The mark has a slot too, which is
+    /// always free: so tasks pay nothing for callbacks.)
     #[cold]
     #[inline(never)]
+    fn run_other(&self, index: u32, slot: &Slot) {
+        if index == CALL {
+            self.run_call();
+        } else {
+            self.pop_ended(index, slot);
+        }
+    }
+
     fn pop_ended(&self, index: u32, slot: &Slot) {
         self.skipped.set(self.skipped.get() + 1);
         slot.scheduled.set(false);
@@ -321,23 +324,28 @@ impl Tasks {
     /// The output is in place: give it to whoever awaits it, or drop it.
     #[inline]
     fn settle(&self, index: u32, task: *mut Header) {
-        let slot = self.slot(index);
         self.live.set(self.live.get() - 1);
-        if slot.has(JOINED) {
-            slot.set_phase(Phase::Done);
-            // SAFETY: the slot still owns the task.
-            let joiner = unsafe { Header::replace_joiner(task, None) };
-            if let Some(joiner) = joiner {
-                match handle_of(&joiner) {
-                    Some(handle) if handle.home() == self.home => {
-                        std::mem::forget(joiner);
-                        self.wake(handle);
-                    }
-                    _ => wake_quietly(joiner),
-                }
-            }
+        if self.slot(index).has(JOINED) {
+            self.hand_over(index, task);
         } else {
             self.drop_task(index, task);
+        }
+    }
+
+    /// The output waits for its `JoinHandle`.
+    #[inline]
+    fn hand_over(&self, index: u32, task: *mut Header) {
+        self.slot(index).set_phase(Phase::Done);
+        // SAFETY: the slot still owns the task.
+        let joiner = unsafe { Header::replace_joiner(task, None) };
+        if let Some(joiner) = joiner {
+            match handle_of(&joiner) {
+                Some(handle) if handle.home() == self.home => {
+                    std::mem::forget(joiner);
+                    self.wake(handle);
+                }
+                _ => wake_quietly(joiner),
+            }
         }
     }
 
