@@ -14,6 +14,13 @@ fn with_tasks(act: impl FnOnce(&Tasks)) {
     tasks.cell.release();
 }
 
+/// Takes the head out of the ready queue. True if it was an entry of a task that had ended.
+fn skips(tasks: &Tasks) -> bool {
+    let before = tasks.skipped.get();
+    tasks.run_next();
+    tasks.skipped.get() > before
+}
+
 fn spawn(tasks: &Tasks) -> Handle {
     tasks.spawn(pending::<()>(), NewTask { name: None, spawned_at: Location::caller() }).unwrap()
 }
@@ -59,7 +66,7 @@ fn a_slot_that_retires_while_it_stands_in_the_queue_is_not_put_back_when_it_is_p
         let last = spawn(tasks);
         tasks.abort(last);
         tasks.detach(last);
-        assert_eq!((tasks.ready(), tasks.run_next()), (1, false));
+        assert_eq!((tasks.ready(), skips(tasks)), (1, true), "taken out, and not polled");
         assert_ne!(spawn(tasks).slot(), last.slot());
     });
 }
@@ -71,7 +78,7 @@ fn stale_wakes_from_here_and_from_afar_do_nothing_and_early_ones_are_kept() {
         end(tasks, old);
         let new = spawn(tasks);
         assert_eq!((new.slot(), new.generation()), (old.slot(), old.generation() + 2));
-        assert!(tasks.run_next());
+        assert!(!skips(tasks));
         tasks.wake(old);
         registry::wake_from_afar(old);
         assert!(tasks.cell.wakes.is_empty());
