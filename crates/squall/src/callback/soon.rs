@@ -2,7 +2,7 @@
 
 use super::scheduled::{Scheduled, Which};
 use crate::event_loop::{self, Core};
-use crate::task::WaitingOn;
+use crate::task::{WaitingOn, note_waiting};
 use crate::time::{Instant, Interval, interval_at};
 use std::future::Future;
 use std::panic::Location;
@@ -85,7 +85,9 @@ fn schedule(what: &str, when: impl FnOnce(&Core) -> Instant, f: impl FnOnce() + 
     let place = Location::caller();
     event_loop::with(what, |core| {
         let when = when(core);
-        let Some(handle) = core.tasks.park_callback(Once(Some(f)), place, WaitingOn::Sleep) else {
+        let Some(handle) =
+            core.tasks.park_callback(Once { f: Some(f), when, place }, place, WaitingOn::Sleep)
+        else {
             return Scheduled::new(core, Which::None);
         };
         let key = core.timers.borrow_mut().insert(when.ns(), handle.bits());
@@ -93,8 +95,12 @@ fn schedule(what: &str, when: impl FnOnce(&Core) -> Instant, f: impl FnOnce() + 
     })
 }
 
-/// Woken once, by its timer.
-struct Once<F>(Option<F>);
+/// Woken by its timer, and perhaps by a wake that was meant for an earlier task of its slot: those may come late.
+struct Once<F> {
+    f: Option<F>,
+    when: Instant,
+    place: &'static Location<'static>,
+}
 
 impl<F> Unpin for Once<F> {}
 
@@ -102,7 +108,11 @@ impl<F: FnOnce()> Future for Once<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if let Some(f) = self.0.take() {
+        if event_loop::with("a callback's timer", |core| core.now_ns()) < self.when.ns() {
+            note_waiting(WaitingOn::Sleep, self.place);
+            return Poll::Pending;
+        }
+        if let Some(f) = self.f.take() {
             f();
         }
         Poll::Ready(())

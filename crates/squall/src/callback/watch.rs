@@ -141,8 +141,9 @@ fn register<S: Readiness + 'static, F: FnMut(&Rc<S>) + 'static>(
         let replaced = core.driver.borrow_mut().begin_watch(at.key, direction, op, Waiter(handle.bits()));
         let armed = match replaced {
             Ok(replaced) => {
+                // A polled operation (`poll_read` and its like) has waited here: it is to learn who has taken its turn.
                 if let Some(replaced) = replaced {
-                    core.tasks.discard(replaced);
+                    core.tasks.wake_waiter(replaced);
                 }
                 core.driver.borrow_mut().arm_watch(at.key, at.fd, direction)
             }
@@ -151,16 +152,13 @@ fn register<S: Readiness + 'static, F: FnMut(&Rc<S>) + 'static>(
         match armed {
             Ok(false) => {}
             Ok(true) => core.tasks.wake(handle),
-            Err(error) => {
-                core.tasks.abort(handle);
-                return Err(error);
-            }
+            Err(_) => core.tasks.abort(handle),
         }
-        // Last, since it drops what the user gave.
+        // Last, since it drops what the user gave. Where arming has failed it has lost its turn as well.
         if let Some((_, waiter)) = before {
             core.tasks.abort(Handle::from_bits(waiter.0));
         }
-        Ok(Scheduled::new(core, Which::Waiting(handle)))
+        armed.map(|_| Scheduled::new(core, Which::Waiting(handle)))
     })
 }
 

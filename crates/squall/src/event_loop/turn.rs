@@ -36,6 +36,7 @@ impl Core {
     fn one_turn(&self, idle: Idle) {
         self.refuse_inherited_loop();
         self.forget_time();
+        self.turns.set(self.turns.get() + 1);
 
         // 1. What other threads left.
         if !self.tasks.cell.wakes.is_empty() || !self.tasks.cell.messages.is_empty() {
@@ -48,6 +49,7 @@ impl Core {
         let is_cold = batch >= MANY && self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
+            let ends = EndOfStretch { core: self, head: self.tasks.ready_head() };
             if is_cold {
                 self.run_cold(stretch);
             } else {
@@ -55,9 +57,8 @@ impl Core {
                     self.tasks.run_next();
                 }
             }
-            self.tasks.end_stretch();
+            drop(ends);
             left -= stretch;
-            self.quantum.spend(stretch);
             if self.quantum.left() == 0 {
                 self.consult();
             }
@@ -67,7 +68,6 @@ impl Core {
         if self.tasks.ready() == 0 && !self.is_over(idle) {
             self.park(idle);
         }
-        self.turns.set(self.turns.get() + 1);
     }
 
     #[inline(never)]
@@ -241,6 +241,22 @@ impl Core {
                 "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
             );
         }
+    }
+}
+
+/// Counts what a stretch has taken out of the ready queue, also when a callback's panic leaves the turn in its midst: the driver's turn comes in
+/// any case.
+struct EndOfStretch<'a> {
+    core: &'a Core,
+    head: u32,
+}
+
+impl Drop for EndOfStretch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let tasks = &self.core.tasks;
+        tasks.end_stretch();
+        self.core.quantum.spend(tasks.ready_head().wrapping_sub(self.head));
     }
 }
 

@@ -42,11 +42,10 @@ impl ReadyQueue {
         let ring = unsafe { &mut *self.ring.get() };
         let mut wider = vec![0; entries.next_power_of_two()].into_boxed_slice();
         let (head, len) = (self.head.get(), self.len());
-        for i in 0..len {
-            wider[i as usize] = ring[head.wrapping_add(i) as usize & (ring.len() - 1)];
+        let (from, to) = (ring.len() - 1, wider.len() - 1);
+        for entry in (0..len).map(|n| head.wrapping_add(n) as usize) {
+            wider[entry & to] = ring[entry & from];
         }
-        self.head.set(0);
-        self.tail.set(len);
         *ring = wider;
     }
 
@@ -77,6 +76,12 @@ impl ReadyQueue {
         let ring = unsafe { &*self.ring.get() };
         // SAFETY: as in `push`.
         unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) }
+    }
+
+    /// Counts the entries that were taken out.
+    #[inline]
+    pub(crate) fn head(&self) -> u32 {
+        self.head.get()
     }
 
     /// What stands so many places behind the head; beyond the end, something that stood there once.
