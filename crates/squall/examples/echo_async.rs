@@ -4,7 +4,7 @@
 //! A client that is silent keeps its own task waiting and nobody else's.
 //!
 //! Run it:     `cargo run --example echo_async -- --port 8888`
-//! Talk to it: `printf hello | nc -N localhost 8888`
+//! Talk to it: `printf hello | nc -N localhost 8888` (OpenBSD's nc; with another one type into `nc localhost 8888`)
 
 use squall::net::{TcpListener, TcpStream};
 use std::io;
@@ -65,7 +65,7 @@ async fn main() -> ExitCode {
     };
     match TcpListener::bind(("127.0.0.1", port)).await {
         Ok(listener) => serve(listener).await,
-        Err(error) => eprintln!("cannot listen on port {port}: {error}; choose another one with --port"),
+        Err(error) => eprintln!("{error}; choose another port with --port"),
     }
     ExitCode::FAILURE
 }

@@ -5,7 +5,7 @@
 //! Compare `echo_async.rs`: there the steps stand below each other, and errors are handled in one place.
 //!
 //! Run it:     `cargo run --example echo_callback -- --port 8888`
-//! Talk to it: `printf hello | nc -N localhost 8888`
+//! Talk to it: `printf hello | nc -N localhost 8888` (OpenBSD's nc; with another one type into `nc localhost 8888`)
 
 use squall::callback::{
     add_reader, add_writer, call_later, remove_reader, remove_writer, try_add_reader, try_add_writer,
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
         io::Result::Ok(())
     });
     if let Err(error) = served {
-        eprintln!("cannot listen on port {port}: {error}; choose another one with --port");
+        eprintln!("{error}; choose another port with --port");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

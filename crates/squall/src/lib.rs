@@ -1,4 +1,4 @@
-//! A coroutine runtime in which one thread runs one event loop, and every kind of coroutine lives on it.
+//! A coroutine runtime in which one thread runs one event loop, and tasks and callbacks live on it.
 //!
 //! ```
 //! use squall::net::{TcpListener, TcpStream};
@@ -108,7 +108,7 @@ pub use squall_macros::main;
 /// fails if it leaves tasks behind that wait for something.
 ///
 /// Time jumps to the next timer when nothing is ready, so a test of timeouts is exact and takes no time. A test that can
-/// never go on fails with the tree of its waiting tasks. Sockets need `#[squall::test(real)]`.
+/// never go on fails with the tree of its waiting tasks. (A repeating timer can always go on: cancel it, or put a `timeout` around the test.) Sockets need `#[squall::test(real)]`.
 ///
 /// ```
 /// use squall::time::{Instant, timeout};

@@ -314,8 +314,11 @@ fn says_that_its_port_is_taken(example: &'static str) {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.starts_with(&format!("cannot listen on port {port}: ")), "{message}");
-    assert!(message.contains("in use") && message.ends_with("choose another one with --port\n"), "{message}");
+    assert!(message.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{message}");
+    assert!(
+        message.contains("in use") && message.ends_with("; choose another port with --port\n"),
+        "{message}"
+    );
 }
 
 fn answers_wrong_arguments_with_its_usage(example: &'static str) {

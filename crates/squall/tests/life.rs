@@ -125,9 +125,16 @@ fn outside_of_a_loop_the_message_names_the_call_and_the_way() {
     };
     assert_eq!(panic_of(|| spawn(async {})), advice("squall::spawn"));
     assert_eq!(panic_of(|| squall::spawn_named("n", async {})), advice("squall::spawn_named"));
-    assert_eq!(panic_of(stop), advice("squall::stop"));
+    let of_stop = panic_of(stop);
+    assert!(
+        of_stop.ends_with(
+            "call it inside squall::run(async { … }), or use LoopHandle::stop from another thread"
+        ),
+        "{of_stop}"
+    );
     assert_eq!(panic_of(squall::driver), advice("squall::driver"));
-    assert_eq!(panic_of(LoopHandle::current), advice("LoopHandle::current"));
+    let handle = panic_of(LoopHandle::current);
+    assert!(handle.ends_with("or send the handle to where it is used (it is Copy and Send)"), "{handle}");
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(panic_of(|| Pin::new(&mut stopping()).poll(&mut cx)), advice("squall::stopping"));
 }

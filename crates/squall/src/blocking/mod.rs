@@ -1,4 +1,4 @@
-//! Work that blocks, on a pool of threads. Level 4.
+//! Work that blocks, on a pool of threads.
 //!
 //! The pool is that of the `blocking` crate: threads come as they are needed, end when they are idle, and never keep a process from
 //! ending. A pool of our own was rejected: nothing in it would be better.

@@ -1,4 +1,4 @@
-//! The lowest kind of coroutine: functions that the loop calls. Level 7.
+//! The lowest kind of coroutine: functions that the loop calls.
 //!
 //! A callback *pauses* by returning and *goes on* by having left word who is to be called next, and when: soon ([`call_soon`]), later ([`call_later`],
 //! [`call_at`], [`call_every`]), when a socket is ready ([`add_reader`], [`add_writer`]), when a signal comes ([`add_signal_handler`]).

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 /// [`signal`](crate::signal::signal), are told as well.
 ///
 /// It is an ordinary callback: it runs in a turn of the loop, not inside the system's handler, and may do anything. It lasts until
-/// [`remove_signal_handler`], [`Scheduled::cancel`] or its first panic.
+/// [`remove_signal_handler`], [`Scheduled::cancel`] or its first panic; after that, unless somebody else listens, the signal does what it did before
+/// (mostly: it ends the process).
 ///
 /// # Errors
 /// Those of [`signal`](crate::signal::signal).
@@ -39,7 +40,8 @@ pub fn add_signal_handler(kind: SignalKind, f: impl FnMut() + 'static) -> io::Re
     let place = Location::caller();
     event_loop::with("callback::add_signal_handler", |core| {
         let signal = signal(kind)?;
-        let Some(handle) = core.tasks.park_callback(OnSignal { signal, f }, place, WaitingOn::Signal) else {
+        let Some(handle) = core.tasks.park_callback(OnSignal { signal, f, place }, place, WaitingOn::Signal)
+        else {
             return Ok(Scheduled::new(core, Which::None));
         };
         // It leaves its waker at the first poll.
@@ -80,6 +82,7 @@ pub fn remove_signal_handler(kind: SignalKind) -> bool {
 struct OnSignal<F> {
     signal: Signal,
     f: F,
+    place: &'static Location<'static>,
 }
 
 impl<F> Unpin for OnSignal<F> {}
@@ -88,7 +91,8 @@ impl<F: FnMut()> Future for OnSignal<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.signal.poll_recv(cx));
+        let place = self.place;
+        ready!(self.signal.poll_at(cx, place));
         (self.f)();
         // It may have removed itself, so the next signal is looked for in a poll of its own.
         cx.waker().wake_by_ref();

@@ -3,7 +3,7 @@
 use super::scheduled::{Scheduled, Which};
 use crate::event_loop::{self, Core};
 use crate::task::{WaitingOn, note_waiting};
-use crate::time::{Instant, Interval, interval_at};
+use crate::time::{Instant, Interval, MissedTicks, interval_at};
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -121,7 +121,8 @@ impl<F: FnOnce()> Future for Once<F> {
 
 /// Calls a closure again and again, for the first time after one period. Moments that were missed, because the loop was busy, are skipped.
 ///
-/// What Tornado calls a `PeriodicCallback`. If the loop is ending the closure is dropped.
+/// What Tornado calls a `PeriodicCallback`. Under virtual time it is something that can always happen next, so a test in which all else waits for ever does not end
+/// by itself: cancel it, or put a `timeout` around the test. If the loop is ending the closure is dropped.
 ///
 /// # Panics
 /// Outside a loop; if the period is zero.
@@ -145,9 +146,14 @@ impl<F: FnOnce()> Future for Once<F> {
 #[track_caller]
 pub fn call_every(period: Duration, f: impl FnMut() + 'static) -> Scheduled {
     let place = Location::caller();
+    assert!(
+        !period.is_zero(),
+        "callback::call_every needs a period longer than zero; to be called every turn, call_soon again from the callback"
+    );
+    // Here and not in the closure, so that it notes the caller's place.
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_ticks(MissedTicks::Skip);
     event_loop::with("callback::call_every", |core| {
-        let mut ticks = interval_at(Instant::now() + period, period);
-        ticks.set_missed_ticks(crate::time::MissedTicks::Skip);
         let Some(handle) = core.tasks.park_callback(Every { ticks, f }, place, WaitingOn::Sleep) else {
             return Scheduled::new(core, Which::None);
         };

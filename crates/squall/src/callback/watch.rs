@@ -111,7 +111,13 @@ pub fn remove_writer<S: Readiness>(socket: &Rc<S>) -> bool {
 fn expect(what: &str, registered: io::Result<Scheduled>) -> Scheduled {
     match registered {
         Ok(scheduled) => scheduled,
-        Err(error) => panic!("{what}: {error}"),
+        Err(error) => {
+            let error = error.to_string();
+            panic!(
+                "{what}: {}",
+                error.strip_prefix(what).map_or(&*error, |rest| rest.trim_start_matches(": "))
+            )
+        }
     }
 }
 

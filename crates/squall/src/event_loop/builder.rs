@@ -105,7 +105,7 @@ impl Builder {
 
     /// Runs on a virtual clock: it starts at zero and jumps to the next timer whenever nothing is ready and no blocking work is pending.
     /// There is no outside world then: opening a socket is an error. When nothing can ever happen again the run panics
-    /// with the list of waiting tasks.
+    /// with the list of waiting tasks. (A repeating timer can always happen again.)
     pub fn virtual_time(mut self) -> Builder {
         self.is_virtual = true;
         self

@@ -56,8 +56,14 @@ pub(super) fn is_running() -> bool {
 #[cold]
 #[track_caller]
 fn no_loop(what: &str) -> ! {
+    let from_elsewhere = match what {
+        "LoopHandle::current" => "send the handle to where it is used (it is Copy and Send)",
+        "squall::stop" => "use LoopHandle::stop from another thread",
+        _ if what.starts_with("callback::") => "use LoopHandle::call_soon from another thread",
+        _ => "use LoopHandle::spawn from another thread",
+    };
     panic!(
-        "{what} was called outside an event loop: call it inside squall::run(async {{ … }}), or use LoopHandle::spawn from another thread"
+        "{what} was called outside an event loop: call it inside squall::run(async {{ … }}), or {from_elsewhere}"
     );
 }
 
@@ -74,6 +80,9 @@ impl Core {
         Home { cell: self.tasks.home(), lease: self.tasks.lease }
     }
 }
+
+/// How a socket of each type goes from one loop to another.
+const MOVE: &str = "move it with detach() there and attach() here (a listener with into_std() and from_std(), a source with into_inner() and Source::new())";
 
 impl Home {
     /// Runs `f` if this is the current loop, else says what to do.
@@ -92,9 +101,9 @@ impl Home {
     #[cold]
     fn elsewhere(self, what: &str) -> io::Error {
         io::Error::other(if self.has_ended() {
-            format!("{what}: the event loop it belongs to has ended")
+            format!("{what}: the event loop it belongs to has ended; before that, {MOVE}")
         } else {
-            format!("{what}: it belongs to another event loop; move it with detach() there and attach() here")
+            format!("{what}: it belongs to another event loop; {MOVE}")
         })
     }
 

@@ -76,20 +76,27 @@ impl LoopHandle {
     /// Calls a closure on the loop, in its turn; see [`callback::call_soon`](crate::callback::call_soon). False if the loop has ended: then the
     /// closure was dropped. (If it ends before it has taken the request, the closure is dropped there.)
     ///
+    /// The closure is sent, so it cannot hold an `Rc` of the loop's. What it is to reach lies in a `thread_local!` of the loop's thread, or it sends a value to a task
+    /// that has the `Rc` (by an `async-channel`, say).
+    ///
     /// From the loop's own thread it stands behind what other threads have asked for; `callback::call_soon` takes the shorter way.
     ///
     /// ```
-    /// use squall::{LoopHandle, sync::oneshot};
+    /// use squall::LoopHandle;
+    /// use std::cell::RefCell;
+    ///
+    /// thread_local! {
+    ///     static LOG: RefCell<Vec<String>> = RefCell::default();
+    /// }
     ///
     /// squall::run(async {
-    ///     let (here, thread) = (LoopHandle::current(), std::thread::current().id());
+    ///     let here = LoopHandle::current();
     ///     std::thread::spawn(move || {
-    ///         assert!(here.call_soon(move || {
-    ///             assert_eq!(std::thread::current().id(), thread);
-    ///             squall::stop();
-    ///         }));
+    ///         assert!(here.call_soon(|| LOG.with_borrow_mut(|log| log.push("from a thread".into()))));
+    ///         here.stop();
     ///     });
     ///     squall::stopping().await;
+    ///     assert_eq!(LOG.take(), ["from a thread"]);
     /// });
     /// ```
     #[track_caller]

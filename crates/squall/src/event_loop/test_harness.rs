@@ -35,9 +35,13 @@ pub fn test<F: Future>(name: &'static str, is_real: bool, may_leak: bool, test: 
     }
     drop(entered);
     let left = core.tasks.infos();
+    let advice = match left.iter().any(|task| task.is_callback) {
+        true => "await or abort tasks, and cancel callbacks",
+        false => "await or abort them",
+    };
     assert!(
         left.is_empty(),
-        "the test {name} has ended and left {} {} behind: await or abort them, or say #[squall::test(allow_leaks)]\n{}",
+        "the test {name} has ended and left {} {} behind: {advice}, or say #[squall::test(allow_leaks)]\n{}",
         left.len(),
         if left.len() == 1 { "task" } else { "tasks" },
         task::draw(&left)

@@ -49,7 +49,7 @@ impl Core {
         let is_cold = batch >= MANY && self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
-            let ends = EndOfStretch { core: self, head: self.tasks.ready_head() };
+            let ends = EndOfStretch { core: self, stretch };
             if is_cold {
                 self.run_cold(stretch);
             } else {
@@ -244,19 +244,18 @@ impl Core {
     }
 }
 
-/// Counts what a stretch has taken out of the ready queue, also when a callback's panic leaves the turn in its midst: the driver's turn comes in
-/// any case.
+/// Ends a stretch, also when a callback's panic leaves the turn in its midst: then the polls that did not happen are counted too, so that the driver's
+/// turn comes no later.
 struct EndOfStretch<'a> {
     core: &'a Core,
-    head: u32,
+    stretch: u32,
 }
 
 impl Drop for EndOfStretch<'_> {
     #[inline]
     fn drop(&mut self) {
-        let tasks = &self.core.tasks;
-        tasks.end_stretch();
-        self.core.quantum.spend(tasks.ready_head().wrapping_sub(self.head));
+        self.core.tasks.end_stretch();
+        self.core.quantum.spend(self.stretch);
     }
 }
 

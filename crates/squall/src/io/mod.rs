@@ -1,4 +1,4 @@
-//! Descriptors and memory: what waits for readiness, and what a stream lends. Level 5.
+//! Descriptors and memory: what waits for readiness, and what a stream lends.
 
 mod op;
 mod readiness;

@@ -166,11 +166,14 @@ impl Op {
 #[cold]
 pub(crate) fn taken(core: &Core, what: &str, first: Armed) -> io::Error {
     let first = first.0.map_or_else(|| "another operation".into(), |waiter| core.tasks.describe(waiter));
+    let advice = if first.starts_with("callback") {
+        "Remove it before (callback::remove_reader, remove_writer), or let it do this too"
+    } else {
+        "Let one task do it, and share by a queue"
+    };
     io::Error::new(
         io::ErrorKind::ResourceBusy,
-        format!(
-            "{what}: the same direction of this socket is taken by {first}. Let one task do it, and share by a queue"
-        ),
+        format!("{what}: the same direction of this socket is taken by {first}. {advice}"),
     )
 }
 

@@ -110,12 +110,19 @@ fn hub() -> MutexGuard<'static, Hub> {
 pub(super) fn listen(kind: SignalKind) -> io::Result<Arc<Listener>> {
     let number = kind.as_raw();
     let known = usize::try_from(number).is_ok_and(|n| (1..SIGNALS).contains(&n));
-    // A fault that a handler returns from happens again, for ever. (The registry's list lacks SIGBUS.)
-    if !known || number == libc::SIGBUS || signal_hook_registry::FORBIDDEN.contains(&number) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{kind} cannot be listened to: no program can handle it, or it does not exist"),
-        ));
+    let why = match number {
+        libc::SIGKILL | libc::SIGSTOP => {
+            "cannot be listened to: the system lets no program handle it; SIGTERM (SignalKind::TERMINATE) is the request to end"
+        }
+        // A fault that a handler returns from happens again, for ever. (The registry's list lacks SIGBUS.)
+        _ if number == libc::SIGBUS || signal_hook_registry::FORBIDDEN.contains(&number) => {
+            "cannot be listened to: it is a fault of the program's own, which happens again when its handler returns"
+        }
+        _ if !known => "cannot be listened to: there is no such signal",
+        _ => "",
+    };
+    if !why.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{kind} {why}")));
     }
     watch_forks();
     let mut hub = hub();

@@ -13,7 +13,7 @@ impl SignalKind {
     pub const TERMINATE: SignalKind = SignalKind(libc::SIGTERM);
     /// `SIGHUP`: the terminal is gone; for servers, by custom, "read the configuration again".
     pub const HANGUP: SignalKind = SignalKind(libc::SIGHUP);
-    /// `SIGQUIT`: Ctrl-\.
+    /// `SIGQUIT`: `Ctrl-\`.
     pub const QUIT: SignalKind = SignalKind(libc::SIGQUIT);
     /// `SIGUSR1`.
     pub const USER_1: SignalKind = SignalKind(libc::SIGUSR1);

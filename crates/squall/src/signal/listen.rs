@@ -49,7 +49,7 @@ impl Signal {
         self.poll_at(cx, Location::caller())
     }
 
-    fn poll_at(&mut self, cx: &mut Context<'_>, place: &'static Location<'static>) -> Poll<()> {
+    pub(crate) fn poll_at(&mut self, cx: &mut Context<'_>, place: &'static Location<'static>) -> Poll<()> {
         // Cloning may run foreign code, so nothing is locked yet; likewise dropping, below.
         match self.listener.take_or_wait(cx.waker().clone()) {
             Ok(()) => Poll::Ready(()),

@@ -1,4 +1,4 @@
-//! The system's signals, as streams: `SIGINT` (Ctrl-C), `SIGTERM`, `SIGHUP`… Level 5.
+//! The system's signals, as streams: `SIGINT` (Ctrl-C), `SIGTERM`, `SIGHUP`…
 //!
 //! ```
 //! use squall::signal::{SignalKind, signal};

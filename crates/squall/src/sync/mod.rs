@@ -1,4 +1,4 @@
-//! What the coroutines of one loop use to hand each other work: a queue, and a value that is sent once. Level 4.
+//! What the coroutines of one loop use to hand each other work: a queue, and a value that is sent once.
 //!
 //! Everything here stays on one thread and costs no atomic operation. Channels that cross threads are not written again here:
 //! `async-channel` is well kept and works on any executor.

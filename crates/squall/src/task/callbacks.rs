@@ -72,7 +72,12 @@ impl Tasks {
         if self.callback_panics.get() == CallbackPanics::EndRun {
             resume_unwind(panic);
         }
-        report_panic(&format!("{who} panicked, and the loop goes on"), panic);
+        report_panic(
+            &format!(
+                "{who} panicked: it is called no more, and the loop goes on (Builder::callback_panics can end the run instead)"
+            ),
+            panic,
+        );
     }
 
     /// False if it has run, or runs, or was cancelled before.

@@ -78,12 +78,6 @@ impl ReadyQueue {
         unsafe { *ring.get_unchecked(head as usize & (ring.len() - 1)) }
     }
 
-    /// Counts the entries that were taken out.
-    #[inline]
-    pub(crate) fn head(&self) -> u32 {
-        self.head.get()
-    }
-
     /// What stands so many places behind the head; beyond the end, something that stood there once.
     #[inline]
     pub(crate) fn peek(&self, places: u32) -> u32 {

@@ -102,12 +102,6 @@ impl Tasks {
         self.ready.len()
     }
 
-    /// Goes on by one for each entry that is taken out of the ready queue.
-    #[inline]
-    pub(crate) fn ready_head(&self) -> u32 {
-        self.ready.head()
-    }
-
     /// The tasks that have not ended.
     pub(crate) fn live(&self) -> u32 {
         self.live.get()

@@ -1,4 +1,4 @@
-//! Sleeps, timeouts and intervals, and the time they are measured in. Level 4.
+//! Sleeps, timeouts and intervals, and the time they are measured in.
 //!
 //! All of it follows the loop's clock, which is real or virtual ([`Builder::virtual_time`](crate::Builder::virtual_time)): a
 //! program that takes its time from here runs unchanged in a test where an hour takes no time. A deadline is

@@ -36,7 +36,7 @@ impl Selector {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags).map_err(|errno| match errno {
             Errno::PERM => io::Error::new(
                 io::ErrorKind::Unsupported,
-                "this descriptor has no readiness to wait for (a regular file or a directory is always ready)",
+                "this descriptor has no readiness to wait for (a regular file or a directory is always ready: use blocking::run for its calls)",
             ),
             Errno::EXIST => io::Error::new(
                 io::ErrorKind::AlreadyExists,

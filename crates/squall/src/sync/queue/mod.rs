@@ -27,7 +27,7 @@ use std::task::Waker;
 
 /// A first-in first-out queue for the coroutines of one thread, bounded or not.
 ///
-/// It is shared by reference (with the children of a scope) or in an [`Rc`] (with tasks). All methods take `&self`.
+/// It is shared in an [`Rc`]. All methods take `&self`.
 ///
 /// # Order
 /// Items come out in the order in which they entered. Waiters are served in the order of their coming, on both sides, and nobody
