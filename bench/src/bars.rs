@@ -31,6 +31,8 @@ pub const BARS: &[Bar] = &[
     bar("yield x1k", 0.35, Against::BestPeer),
     bar("yield x1", 2.5, Against::Floor),
     bar("callback x1", 1.5, Against::Row("yield x1")),
+    bar("generator send", 3.0, Against::Row("boxed poll")),
+    bar("generator send, 1k deep", 2.0, Against::Row("generator send")),
     bar("spawn+join", 1.7, Against::Floor),
     bar("local-slot ping-pong", 1.4, Against::Floor),
     bar("oneshot request", 0.5, Against::BestPeer),

@@ -4,6 +4,7 @@ use super::allocator;
 use crate::rounds::{Effort, Measure};
 use crate::runtimes::SquallWithoutTime;
 use crate::sched::{hand_over, ready, work_queue};
+use squall::generator::{Co, Generator, Step};
 use squall::net::{TcpListener, TcpStream};
 use squall::sync::oneshot;
 use squall::{Builder, DriverChoice};
@@ -79,6 +80,13 @@ pub const ROWS: &[Row] = &[
         work_queue::consumers_100::<R>,
         1_100_000,
         22_000,
+    ),
+    own("generator send", "a value is sent to a generator, which yields another", 20_000, generator_send),
+    own(
+        "generator send, 1k deep",
+        "the same through 1,000 levels of `yield_from`",
+        20_000,
+        generator_send_deep,
     ),
     own(
         "timer insert+cancel",
@@ -164,6 +172,33 @@ fn callbacks(operations: u64) {
         again(operations, sender);
         receiver.await.expect("the chain has an end");
     });
+}
+
+fn generator_send(operations: u64) {
+    sends(0, operations);
+}
+
+fn generator_send_deep(operations: u64) {
+    sends(1000, operations);
+}
+
+fn sends(depth: u32, operations: u64) {
+    fn nested<'a>(depth: u32) -> Generator<'a, u64, u64> {
+        Generator::new(async move |co: &Co<'a, u64, u64>| {
+            if depth > 0 {
+                return co.yield_from(nested(depth - 1)).await;
+            }
+            let mut value = 0;
+            loop {
+                value = co.yield_(value + 1).await;
+            }
+        })
+    }
+    let mut generator = nested(depth);
+    assert_eq!(generator.start(), Ok(Step::Yielded(1)));
+    for n in 0..operations {
+        assert_eq!(generator.send(n), Ok(Step::Yielded(n + 1)));
+    }
 }
 
 fn echo_callback(messages: u64) {

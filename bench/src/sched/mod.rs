@@ -1,5 +1,6 @@
 //! `sched`: what the heart of a runtime costs. Each row is one function, the same code on every runtime.
 
+pub mod generators;
 pub mod hand_over;
 pub mod ready;
 pub mod timers;
@@ -20,6 +21,13 @@ pub const ROWS: &[Row] = &[
     row("callback x1", "ns", "one callback of `call_soon` schedules itself over and over"),
     row("yield x1k", "ns", "1,000 tasks do"),
     row("yield x100k", "ns", "100,000 tasks do"),
+    row(
+        "boxed poll",
+        "ns",
+        "a boxed future is polled and is pending; no runtime in it, but what the next two stand beside",
+    ),
+    row("generator send", "ns", "a value is sent to a generator, which yields another"),
+    row("generator send, 1k deep", "ns", "the same through 1,000 levels of `yield_from`"),
     row(
         "local-slot ping-pong",
         "ns",
@@ -60,6 +68,11 @@ fn on_all(
     functions.map(case).collect()
 }
 
+/// A row of squall's own.
+fn alone(rows: &'static [&'static str], run: Measure) -> Case {
+    Case { rows, runtime: SQUALL, note: None, run: Ok(run) }
+}
+
 /// What is known of a row on a runtime.
 enum Known {
     Nothing,
@@ -88,7 +101,12 @@ pub fn cases() -> Vec<Case> {
         on_all(&["spawn+join"], on_every_runtime!(spawn_and_join as Measure), any),
         on_all(&["spawn x1000"], on_every_runtime!(spawn_many as Measure), any),
         on_all(&["yield x1"], on_every_runtime!(yield_1 as Measure), yields),
-        vec![Case { rows: &["callback x1"], runtime: SQUALL, note: None, run: Ok(callbacks) }],
+        vec![
+            alone(&["boxed poll"], generators::boxed_poll),
+            alone(&["generator send"], generators::send),
+            alone(&["generator send, 1k deep"], generators::send_1000_deep),
+        ],
+        vec![alone(&["callback x1"], callbacks)],
         on_all(&["yield x1k"], on_every_runtime!(yield_1k as Measure), yields),
         on_all(&["yield x100k"], on_every_runtime!(yield_100k as Measure), yields),
         on_all(&["local-slot ping-pong"], on_every_runtime!(ping_pong as Measure), any),

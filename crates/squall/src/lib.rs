@@ -44,7 +44,8 @@
 //! # Modules
 //!
 //! [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
-//! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals.
+//! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals ·
+//! [`generator`] functions that pause at `yield`, with or without a loop.
 //!
 //! # Features
 //!
@@ -69,6 +70,7 @@ mod timer;
 
 pub mod blocking;
 pub mod callback;
+pub mod generator;
 pub mod io;
 pub mod net;
 pub mod signal;

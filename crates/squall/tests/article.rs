@@ -157,6 +157,25 @@ fn work_queue_callback_prints_the_same() {
     takes_turns("work_queue_callback");
 }
 
+#[test]
+fn work_queue_generator_prints_the_same() {
+    takes_turns("work_queue_generator");
+}
+
+#[test]
+fn fib_send_begins_again_where_it_is_told() {
+    let output = run("fib_send", &[]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0 1 1 2 3 5 8 13\n2 1 3 4 7 11 18 29\n");
+}
+
+#[test]
+fn averager_gives_a_row_for_each_group() {
+    let output = run("averager", &[]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), " girls: 41.23 kg\n  boys: 40.95 kg\n");
+}
+
 #[track_caller]
 fn takes_turns(example: &str) {
     let output = run(example, &[]);

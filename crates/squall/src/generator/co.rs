@@ -1,0 +1,285 @@
+//! What a body awaits: its yields, and its delegates.
+
+use super::attach::Co;
+use super::caller::Generator;
+use super::frame::{Answer, At, State};
+use super::outcome::Raised;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+impl<'a, Y, S, X> Co<'a, Y, S, X> {
+    /// Pauses, and gives a value to whoever resumes the generator; the expression's value is what is sent.
+    ///
+    /// If something is thrown instead, or the generator is closed, the body ends here: what it holds is dropped, and nothing after this runs. To
+    /// catch, use [`try_yield`](Self::try_yield).
+    ///
+    /// ```
+    /// use squall::generator::{Generator, Step};
+    ///
+    /// let mut echo: Generator<'_, u32, u32> = Generator::new(async |co| {
+    ///     let first = co.yield_(0).await;
+    ///     co.yield_(first + 1).await;
+    /// });
+    /// assert_eq!(echo.start(), Ok(Step::Yielded(0)));
+    /// assert_eq!(echo.send(41), Ok(Step::Yielded(42)));
+    /// ```
+    pub fn yield_<'c>(&'c self, value: Y) -> Yield<'c, 'a, Y, S, X> {
+        Yield { waits: Waits { co: self, value: Some(value), at: At::Plain, is_asked: false } }
+    }
+
+    /// As [`yield_`](Self::yield_), for a body that catches what is thrown, and cleans up when it is asked to close: then it returns. Yielding once more is
+    /// an error of the caller's ([`IgnoredExit`](super::ResumeError::IgnoredExit)).
+    pub fn try_yield<'c>(&'c self, value: Y) -> TryYield<'c, 'a, Y, S, X> {
+        TryYield { waits: Waits { co: self, value: Some(value), at: At::Catching, is_asked: false } }
+    }
+
+    /// Lets another generator go on in this one's place until it ends: what it yields goes to the caller, what the caller sends or throws goes to it. The
+    /// expression's value is what it returns. (Python: `yield from`, PEP 380.)
+    ///
+    /// An item costs the same however many generators delegate to each other.
+    ///
+    /// Where the delegate ends by something thrown, so does this body. To catch, use [`try_yield_from`](Self::try_yield_from).
+    ///
+    /// # Panics
+    /// When awaited, if the delegate was started already: [`resume_from`](Self::resume_from) says with what it goes on.
+    pub fn yield_from<'c, R>(&'c self, delegate: Generator<'a, Y, S, R, X>) -> YieldFrom<'c, 'a, Y, S, R, X> {
+        YieldFrom { delegates: Delegates { co: self, delegate, first: None, at: At::Plain, is_begun: false } }
+    }
+
+    /// As [`yield_from`](Self::yield_from), for a body that catches what the delegate raises, or that the generator is asked to close (when
+    /// the delegate has been closed).
+    pub fn try_yield_from<'c, R>(
+        &'c self,
+        delegate: Generator<'a, Y, S, R, X>,
+    ) -> TryYieldFrom<'c, 'a, Y, S, R, X> {
+        TryYieldFrom {
+            delegates: Delegates { co: self, delegate, first: None, at: At::Catching, is_begun: false },
+        }
+    }
+
+    /// As [`yield_from`](Self::yield_from), for a delegate that waits at a yield already: `first` is sent to it.
+    ///
+    /// # Panics
+    /// When awaited, if the delegate was not started.
+    pub fn resume_from<'c, R>(
+        &'c self,
+        delegate: Generator<'a, Y, S, R, X>,
+        first: S,
+    ) -> YieldFrom<'c, 'a, Y, S, R, X> {
+        YieldFrom {
+            delegates: Delegates { co: self, delegate, first: Some(first), at: At::Plain, is_begun: false },
+        }
+    }
+
+    /// Raises: the body ends here, and whoever delegates to it, or resumes it, is told.
+    pub fn raise<'c>(&'c self, thrown: X) -> Raise<'c, 'a, Y, S, X> {
+        Raise { co: self, thrown: Some(thrown) }
+    }
+}
+
+/// A yield in either form.
+#[derive(Debug)]
+struct Waits<'c, 'a, Y, S, X> {
+    co: &'c Co<'a, Y, S, X>,
+    value: Option<Y>,
+    at: At,
+    is_asked: bool,
+}
+
+impl<Y, S, X> Waits<'_, '_, Y, S, X> {
+    #[inline]
+    fn poll(&mut self) -> Poll<Answer<S, X>> {
+        let channel = self.co.channel();
+        if self.is_asked {
+            return match channel.answer.take() {
+                Some(answer) => {
+                    self.is_asked = false;
+                    channel.at.set(At::Nothing);
+                    Poll::Ready(answer)
+                }
+                None => Poll::Pending,
+            };
+        }
+        let value = self.value.take().expect("a yield is awaited once");
+        assert!(
+            channel.at.get() == At::Nothing,
+            "a generator's body awaits one yield at a time: it cannot join or race them"
+        );
+        channel.out.set(Some(value));
+        channel.at.set(self.at);
+        self.is_asked = true;
+        Poll::Pending
+    }
+}
+
+impl<Y, S, X> Drop for Waits<'_, '_, Y, S, X> {
+    #[inline]
+    fn drop(&mut self) {
+        // Given up by the body before it was answered: nothing is yielded.
+        if self.is_asked {
+            self.co.channel().out.take();
+            self.co.channel().at.set(At::Nothing);
+        }
+    }
+}
+
+/// The future of [`Co::yield_`].
+#[derive(Debug)]
+#[must_use = "a generator yields when this is awaited"]
+pub struct Yield<'c, 'a, Y, S, X> {
+    waits: Waits<'c, 'a, Y, S, X>,
+}
+
+impl<Y, S, X> Unpin for Yield<'_, '_, Y, S, X> {}
+
+impl<Y, S, X> Future for Yield<'_, '_, Y, S, X> {
+    type Output = S;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<S> {
+        match self.waits.poll() {
+            Poll::Ready(Ok(sent)) => Poll::Ready(sent),
+            // What is raised here ends the body instead of resuming it.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The future of [`Co::try_yield`].
+#[derive(Debug)]
+#[must_use = "a generator yields when this is awaited"]
+pub struct TryYield<'c, 'a, Y, S, X> {
+    waits: Waits<'c, 'a, Y, S, X>,
+}
+
+impl<Y, S, X> Unpin for TryYield<'_, '_, Y, S, X> {}
+
+impl<Y, S, X> Future for TryYield<'_, '_, Y, S, X> {
+    type Output = Result<S, Raised<X>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.waits.poll()
+    }
+}
+
+/// A delegation in either form.
+#[derive(Debug)]
+struct Delegates<'c, 'a, Y, S, R, X> {
+    co: &'c Co<'a, Y, S, X>,
+    delegate: Generator<'a, Y, S, R, X>,
+    first: Option<S>,
+    at: At,
+    is_begun: bool,
+}
+
+impl<Y, S, R, X> Delegates<'_, '_, Y, S, R, X> {
+    fn poll(&mut self) -> Poll<Result<R, Raised<X>>> {
+        let channel = self.co.channel();
+        if self.is_begun {
+            // What was raised comes first: a delegate that returns upon being closed does not keep its outer from being closed.
+            let ended = match channel.answer.take() {
+                Some(Err(raised)) => Some(Err(raised)),
+                _ => self.delegate.take_value().map(Ok),
+            };
+            return match ended {
+                Some(ended) => {
+                    self.end();
+                    Poll::Ready(ended)
+                }
+                None => Poll::Pending,
+            };
+        }
+        let delegate = self.delegate.channel();
+        match (delegate.state.get(), self.first.take()) {
+            (State::Fresh, None) => {}
+            (State::Suspended, Some(first)) => delegate.answer_innermost(Ok(first)),
+            (State::Fresh, Some(_)) => {
+                panic!("resume_from() was given a generator that was not started: use yield_from()")
+            }
+            (_, None) => panic!(
+                "yield_from() was given a generator that was started: use resume_from(), or start it here"
+            ),
+            (_, Some(_)) => panic!("resume_from() was given a generator that has ended"),
+        }
+        channel.delegate(self.delegate.frame());
+        channel.at.set(self.at);
+        self.is_begun = true;
+        Poll::Pending
+    }
+
+    fn end(&mut self) {
+        self.is_begun = false;
+        self.co.channel().at.set(At::Nothing);
+    }
+}
+
+impl<Y, S, R, X> Drop for Delegates<'_, '_, Y, S, R, X> {
+    fn drop(&mut self) {
+        if self.is_begun {
+            // Given up by the body: the delegate, dropped next, is on no stack any more.
+            self.co.channel().recall(self.delegate.channel());
+            self.end();
+        }
+    }
+}
+
+/// The future of [`Co::yield_from`] and [`Co::resume_from`].
+#[derive(Debug)]
+#[must_use = "a generator delegates when this is awaited"]
+pub struct YieldFrom<'c, 'a, Y, S, R, X> {
+    delegates: Delegates<'c, 'a, Y, S, R, X>,
+}
+
+impl<Y, S, R, X> Unpin for YieldFrom<'_, '_, Y, S, R, X> {}
+
+impl<Y, S, R, X> Future for YieldFrom<'_, '_, Y, S, R, X> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
+        match self.delegates.poll() {
+            Poll::Ready(Ok(value)) => Poll::Ready(value),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The future of [`Co::try_yield_from`].
+#[derive(Debug)]
+#[must_use = "a generator delegates when this is awaited"]
+pub struct TryYieldFrom<'c, 'a, Y, S, R, X> {
+    delegates: Delegates<'c, 'a, Y, S, R, X>,
+}
+
+impl<Y, S, R, X> Unpin for TryYieldFrom<'_, '_, Y, S, R, X> {}
+
+impl<Y, S, R, X> Future for TryYieldFrom<'_, '_, Y, S, R, X> {
+    type Output = Result<R, Raised<X>>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.delegates.poll()
+    }
+}
+
+/// The future of [`Co::raise`], which is never ready.
+#[derive(Debug)]
+#[must_use = "a generator raises when this is awaited"]
+pub struct Raise<'c, 'a, Y, S, X> {
+    co: &'c Co<'a, Y, S, X>,
+    thrown: Option<X>,
+}
+
+impl<Y, S, X> Unpin for Raise<'_, '_, Y, S, X> {}
+
+impl<Y, S, X> Future for Raise<'_, '_, Y, S, X> {
+    type Output = std::convert::Infallible;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        let thrown = self.thrown.take();
+        if thrown.is_some() {
+            self.co.channel().raised.set(thrown);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,54 @@
+//! Generators: functions that pause at `yield`, take values and exceptions there, and delegate to one another.
+//!
+//! What [PEP 342](https://peps.python.org/pep-0342/) and [PEP 380](https://peps.python.org/pep-0380/) made of Python's generators, in Rust's types, on stable Rust and
+//! without a macro. A generator needs no event loop: whoever holds it resumes it. That is what a loop does with its tasks, and how the article that
+//! squall grew from comes to coroutines.
+//!
+//! ```
+//! use squall::generator::Generator;
+//!
+//! let countdown: Generator<'_, u32> = Generator::new(async |co| {
+//!     for n in (0..3).rev() {
+//!         co.yield_(n).await;
+//!     }
+//! });
+//! assert_eq!(countdown.collect::<Vec<_>>(), [2, 1, 0]);
+//! ```
+//!
+//! The body is an async closure, and `yield_(…)` is awaited; but nothing here is asynchronous: a body that awaits anything else that is not ready has nobody to wake
+//! it, and is told so by a panic.
+//!
+//! # Beside Python
+//!
+//! | Python | here | |
+//! |---|---|---|
+//! | `def g(): x = yield v` | `Generator::new(async \|co\| { let x = co.yield_(v).await; })` | |
+//! | `next(g)` | [`resume`](Generator::resume), or `next` of the iterator | |
+//! | `g.send(v)` | [`send`](Generator::send) | to a fresh one: [`NotStarted`](ResumeError::NotStarted) gives `v` back |
+//! | `g.throw(e)` | [`throw`](Generator::throw) | of one type for each generator, `X` |
+//! | `g.close()` | [`close`](Generator::close) | `Some` of what the body returns upon it, as in CPython 3.13 |
+//! | `x = yield from h` | [`co.yield_from(h).await`](Co::yield_from) | a started one: [`resume_from`](Co::resume_from) |
+//! | `try: yield v except E` | [`co.try_yield(v).await`](Co::try_yield) | |
+//! | `try: yield from h except E` | [`co.try_yield_from(h).await`](Co::try_yield_from) | |
+//! | `except GeneratorExit` | [`Raised::Closed`] | |
+//! | `raise e` | [`co.raise(e).await`](Co::raise) | |
+//! | `try: … finally:` | a value with a destructor | |
+//! | `StopIteration`, its `value` | [`Step::Returned`], then [`Finished`](ResumeError::Finished) | the value comes once |
+//! | `RuntimeError: generator ignored GeneratorExit` | [`IgnoredExit`](ResumeError::IgnoredExit) | where a *delegate* ignores it, Python ends the outer ones with the error; here all wait on |
+//! | `ValueError: generator already executing` | does not compile | a generator is resumed by `&mut` |
+//! | PEP 479: `StopIteration` raised inside | does not exist | the end is no exception |
+//! | a generator that is collected is closed | one that is dropped is dropped | destructors run, innermost first; handlers do not |
+//!
+//! Random programs of all of these are run by CPython and here, and leave the same trace (`tests/generator_python.rs`).
+
+// Level 7. The core imports nothing of the crate.
+mod attach;
+mod caller;
+mod co;
+mod frame;
+mod outcome;
+
+pub use attach::Co;
+pub use caller::{Generator, Resumed};
+pub use co::{Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
+pub use outcome::{Raised, ResumeError, Step};
