@@ -1,5 +1,33 @@
-//! Callbacks and their order: soon, later, again and again, cancelled. The cases are those of CPython's tests of the same functions, and those that
-//! only a language with destructors has. Loops are stepped by hand on a virtual clock.
+//! Callbacks and their order: soon, later, again and again, cancelled. Loops are stepped by hand on a virtual clock.
+//!
+//! CPython's tests of the same things (`Lib/test/test_asyncio/`), and where ours stand:
+//!
+//! | CPython | here |
+//! |---|---|
+//! | `test_call_soon`, `test__add_callback_handle` | `callbacks_are_called_in_their_order_and_not_at_once` |
+//! | `test__run_once_schedule_handle` | `what_a_callback_schedules_is_called_in_the_next_turn` |
+//! | `test_call_later`, `test_time_and_call_at`, `test__run_once` | `later_is_in_the_order_of_the_moments_and_equal_ones_first_come_first_served` |
+//! | `test_call_later_negative_delays` | the same: a moment that has passed (a `Duration` is not negative) |
+//! | `test__add_callback_cancelled_handle`, `test_handle` | `a_cancelled_callback_is_dropped_at_once_and_never_called` |
+//! | `test__run_once_cancelled_event_cleanup` | `a_cancelled_timer_is_unset` |
+//! | `TimerTests.test_when`, `test_timer_repr` | `a_timer_callback_tells_when_and_can_be_cancelled_until_it_is_called` |
+//! | `HandleTests.test_callback_with_exception`, `test__run_once`'s exceptions | `callback_ends.rs`: `a_panicking_callback_ends_itself_and_nothing_else`, `a_panic_ends_the_run_where_that_is_asked_for` |
+//! | `test_call_soon_threadsafe`, `…_same_thread` | `callback_ends.rs`: `another_thread_calls_soon_and_learns_that_the_loop_has_ended` |
+//! | `test_check_thread` | `outside_of_a_loop_the_message_names_the_function`; the rest does not compile (closures of a loop are not `Send`) |
+//! | `test_reader_callback` | `callback_io.rs`: `a_reader_is_called_when_there_is_something_and_not_before`, `the_end_of_a_stream_and_a_reset_call_the_reader` |
+//! | `test_writer_callback` | `callback_io.rs`: `a_writer_is_called_while_there_is_room` |
+//! | `test_add_reader_existing`, `test_add_writer_existing` | `callback_io.rs`: `another_reader_replaces_the_first` |
+//! | `test_add_reader_existing_writer`, `test_remove_reader_read_write` | `callback_io.rs`: `both_directions_are_free_of_each_other` |
+//! | `test_remove_reader`, `test_remove_reader_unknown`, and the writers' | `callback_io.rs`: `a_reader_is_called…`, `a_writer_is_called…` (removed twice: false) |
+//! | `test_process_events_read_cancelled`, `…_write_cancelled` | `callback_io.rs`: `callbacks_remove_each_other_in_one_turn`, `cancelling_a_reader_from_its_own_call…` |
+//! | `test_add_fds_after_closing` | `callback_ends.rs`: `a_destructor_at_the_loops_end_schedules_in_vain` |
+//! | `test_add_signal_handler`, `test_signal_handling_while_selecting`, `test_handle_signal_no_handler` | `signals.rs`: `a_handler_is_called_on_the_loop_until_it_is_removed_or_replaced` |
+//! | `test_remove_signal_handler`, `…_2` | the same, and `after_the_last_listener_a_signal_ends_the_process_again` |
+//! | `test_handle_signal_cancelled_handler` | `signals.rs`: `a_handler_removes_itself_and_one_that_panics_is_removed` |
+//! | `test_check_signal`, `test_add_signal_handler_install_error` | `signals.rs`: `what_cannot_be_listened_to_is_an_error_that_says_so` |
+//! | `test_run_in_executor`, `test_default_exc_handler…` | `blocking.rs`; `callback_ends.rs` |
+//!
+//! Left out: arguments of handlers (closures capture), subclasses, mocks of the selector, debug mode.
 
 mod trace;
 
