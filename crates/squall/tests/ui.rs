@@ -1,7 +1,16 @@
-//! What the attributes refuse, and the exact words and place of each refusal: these errors are read by people on their first day.
+//! What the compiler says where squall refuses something: these errors are read by people on their first day.
 
+/// The exact words and place of each refusal of the attributes.
 #[test]
 fn attributes_refuse_what_they_cannot_run() {
     let cases = trybuild::TestCases::new();
-    cases.compile_fail("tests/ui/*.rs");
+    cases.compile_fail("tests/ui/main_*.rs");
+    cases.compile_fail("tests/ui/test_*.rs");
+}
+
+/// What Python finds out when it runs: awaiting a generator, delegating to what is none, yielding what nobody expects, resuming oneself. And what keeps generators sound: a
+/// body cannot keep its `Co`, and a delegate cannot borrow its outer body's locals.
+#[test]
+fn misuse_of_generators_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/ui/generator_*.rs");
 }

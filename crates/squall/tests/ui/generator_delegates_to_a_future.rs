@@ -1,0 +1,5 @@
+use squall::generator::Generator;
+
+fn main() {
+    let _: Generator<'_, u32> = Generator::new(async |co| co.yield_from(async {}).await);
+}
