@@ -222,14 +222,15 @@ fn tick_ends_by_ctrl_c() {
 }
 
 /// The article has its server with callbacks and with coroutines; nobody who talks to it can tell which.
-macro_rules! of_both_servers {
+macro_rules! of_every_server {
     ($($test:ident,)*) => {
         mod echo_async { $(#[test] fn $test() { super::$test("echo_async") })* }
+        mod echo_generator { $(#[test] fn $test() { super::$test("echo_generator") })* }
         mod echo_callback { $(#[test] fn $test() { super::$test("echo_callback") })* }
     };
 }
 
-of_both_servers! {
+of_every_server! {
     prints_each_step_of_the_articles_conversation_when_it_happens,
     serves_two_hundred_clients_at_once,
     is_not_stopped_by_a_silent_client,

@@ -18,6 +18,20 @@
 //! The body is an async closure, and `yield_(…)` is awaited; but nothing here is asynchronous: a body that awaits anything else that is not ready has nobody to wake
 //! it, and is told so by a panic.
 //!
+//! # On a loop
+//!
+//! A generator that yields what it waits for ([`Wait`]) is run by the loop with [`spawn_generator`]: the article's coroutine. It is a task then, and stands in the ready queue
+//! beside the others.
+//!
+//! | | a generator on the loop | an async task |
+//! |---|---|---|
+//! | pauses at | `co.yield_(Wait::readable(&conn)).await` | `conn.recv().await` |
+//! | what happens between | it is told that it may read, and reads | it has the data |
+//! | delegates by | `co.yield_from(other(…)).await` | `other(…).await` |
+//! | who may resume it | whoever holds it: a loop, a test, another generator | a loop |
+//!
+//! So `async` and `await` are `yield from` with the scheduler's side of it taken for granted, which is how Python came to them (PEP 492).
+//!
 //! # Beside Python
 //!
 //! | Python | here | |
@@ -41,14 +55,16 @@
 //!
 //! Random programs of all of these are run by CPython and here, and leave the same trace (`tests/generator_python.rs`).
 
-// Level 7. The core imports nothing of the crate.
+// Level 7. The core imports nothing of the crate; on_loop.rs does.
 mod attach;
 mod caller;
 mod co;
 mod frame;
+mod on_loop;
 mod outcome;
 
 pub use attach::Co;
 pub use caller::{Generator, Resumed};
 pub use co::{Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
+pub use on_loop::{Wait, spawn_generator};
 pub use outcome::{Raised, ResumeError, Step};
