@@ -5,7 +5,6 @@
 //! nothing, and until it listens itself, its handlers do what the default does.
 
 use super::SignalKind;
-use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -184,7 +183,8 @@ impl Hub {
         if self.is_read {
             return Ok(());
         }
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
         // A full pipe says enough; the reading end blocks.
         rustix::io::ioctl_fionbio(&writer, true)?;
         // The thread inherits that: handlers run on the program's own threads.
