@@ -134,9 +134,9 @@ fn register<S: Readiness + 'static, F: FnMut(&Rc<S>) + 'static>(
     at.home.with(what, |core| {
         core.leave_parent();
         let before = core.driver.borrow_mut().watcher(at.key, direction);
-        if before.is_none()
-            && let Err(first) = core.driver.borrow().check_turn(at.key, direction, None)
-        {
+        let held =
+            if before.is_some() { Ok(()) } else { core.driver.borrow().check_turn(at.key, direction, None) };
+        if let Err(first) = held {
             return Err(taken(core, what, first));
         }
         let op = core.driver.borrow_mut().new_watch()?;
