@@ -203,8 +203,7 @@ impl<Y, S, R, X> Drop for Generator<'_, Y, S, R, X> {
                 let _free = free;
                 std::panic::resume_unwind(panic)
             }
-            Some(panic) => std::mem::forget(panic),
-            None => {}
+            panic => super::frame::discard(panic),
         }
     }
 }

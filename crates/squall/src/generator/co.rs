@@ -74,7 +74,7 @@ impl<'a, Y, S, X> Co<'a, Y, S, X> {
 
     /// Raises: the body ends here, and whoever delegates to it, or resumes it, is told.
     pub fn raise<'c>(&'c self, thrown: X) -> Raise<'c, 'a, Y, S, X> {
-        Raise { co: self, thrown: Some(thrown) }
+        Raise { co: self, thrown: Some(thrown), is_raised: false }
     }
 }
 
@@ -118,8 +118,10 @@ impl<Y, S, X> Drop for Waits<'_, '_, Y, S, X> {
     fn drop(&mut self) {
         // Given up by the body before it was answered: nothing is yielded.
         if self.is_asked {
-            self.co.channel().out.take();
-            self.co.channel().at.set(At::Nothing);
+            // An answer that came and was not taken goes with it: it must not become that of a later yield.
+            let channel = self.co.channel();
+            channel.at.set(At::Nothing);
+            let _given_up = (channel.out.take(), channel.answer.take());
         }
     }
 }
@@ -178,6 +180,9 @@ impl<Y, S, R, X> Delegates<'_, '_, Y, S, R, X> {
     fn poll(&mut self) -> Poll<Result<R, Raised<X>>> {
         let channel = self.co.channel();
         if self.is_begun {
+            if self.delegate.channel().state.get() != State::Finished {
+                return Poll::Pending;
+            }
             // What was raised comes first: a delegate that returns upon being closed does not keep its outer from being closed.
             let ended = match channel.answer.take() {
                 Some(Err(raised)) => Some(Err(raised)),
@@ -221,6 +226,7 @@ impl<Y, S, R, X> Drop for Delegates<'_, '_, Y, S, R, X> {
             // Given up by the body: the delegate, dropped next, is on no stack any more.
             self.co.channel().recall(self.delegate.channel());
             self.end();
+            drop(self.co.channel().answer.take());
         }
     }
 }
@@ -268,6 +274,7 @@ impl<Y, S, R, X> Future for TryYieldFrom<'_, '_, Y, S, R, X> {
 pub struct Raise<'c, 'a, Y, S, X> {
     co: &'c Co<'a, Y, S, X>,
     thrown: Option<X>,
+    is_raised: bool,
 }
 
 impl<Y, S, X> Unpin for Raise<'_, '_, Y, S, X> {}
@@ -278,8 +285,17 @@ impl<Y, S, X> Future for Raise<'_, '_, Y, S, X> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let thrown = self.thrown.take();
         if thrown.is_some() {
+            self.is_raised = true;
             self.co.channel().raised.set(thrown);
         }
         Poll::Pending
+    }
+}
+
+impl<Y, S, X> Drop for Raise<'_, '_, Y, S, X> {
+    fn drop(&mut self) {
+        if self.is_raised {
+            drop(self.co.channel().raised.take());
+        }
     }
 }

@@ -132,11 +132,15 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
         std::ptr::eq(top, self)
     }
 
-    fn pop(&self) {
-        // SAFETY: as in `top`; the frame is alive.
+    /// Takes a frame off the stack of this root, with what it has put above itself and forgotten.
+    fn take_off(&self, done: FramePtr<'a, Y, S, X>) {
+        // SAFETY: as in `top`; the frames are alive.
         unsafe {
-            if let Some(frame) = (*self.stack.get()).pop() {
+            while let Some(frame) = (*self.stack.get()).pop() {
                 channel_of(frame).root.set(std::ptr::null());
+                if frame.cast::<()>() == done.cast() {
+                    break;
+                }
             }
         }
     }
@@ -164,11 +168,14 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
 
     /// Takes a delegate off again, with those above it, which are its own.
     pub(super) fn recall(&self, frame: &Channel<'a, Y, S, X>) {
+        if self.is_top() {
+            return;
+        }
         let root = self.root();
         // SAFETY: as in `top`; frames on the stack are alive.
         unsafe {
             let stack = &mut *root.stack.get();
-            let Some(at) = stack.iter().position(|known| std::ptr::eq(channel_of(*known), frame)) else {
+            let Some(at) = stack.iter().rposition(|known| std::ptr::eq(channel_of(*known), frame)) else {
                 return;
             };
             let mut taken = stack.split_off(at).into_iter();
@@ -196,15 +203,31 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
         let mut first = None;
         while let Some(top) = self.top() {
             // SAFETY: frames on the stack are alive and none is polled.
-            first = first.or(unsafe { end(top) });
-            self.pop();
+            let panic = unsafe { end(top) };
+            self.take_off(top);
+            first = either(first, panic);
         }
         // SAFETY: by the contract.
-        first.or(unsafe { end(frame) })
+        either(first, unsafe { end(frame) })
     }
 }
 
 type Panic = Box<dyn Any + Send>;
+
+fn either(first: Option<Panic>, second: Option<Panic>) -> Option<Panic> {
+    if first.is_none() {
+        return second;
+    }
+    discard(second);
+    first
+}
+
+/// Drops a panic that cannot be told: its destructor may panic too.
+pub(super) fn discard(panic: Option<Panic>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(panic);
+    }
+}
 
 /// Drops a body that was not dropped yet. Gives the panic of its destructors.
 ///
@@ -263,7 +286,7 @@ pub(super) unsafe fn resume<Y, S, X>(
                     if top.is_none() {
                         return Outcome::Returned;
                     }
-                    root.pop();
+                    root.take_off(running);
                     // Its outer goes on with the value, unless all of them are to end: PEP 380.
                     if is_closing {
                         answer = Some(Err(Raised::Closed));
@@ -291,13 +314,13 @@ pub(super) unsafe fn resume<Y, S, X>(
         // SAFETY: no poll is on the call stack any more.
         if let Some(panic) = unsafe { end(running) } {
             // SAFETY: as above. What else panics is not told: one panic is all that can come out.
-            std::mem::forget(unsafe { root.end_all(frame) });
+            discard(unsafe { root.end_all(frame) });
             resume_unwind(panic);
         }
         if top.is_none() {
             return Outcome::Raised(error);
         }
-        root.pop();
+        root.take_off(running);
         answer = Some(Err(error));
     }
 }
@@ -305,7 +328,7 @@ pub(super) unsafe fn resume<Y, S, X>(
 #[cold]
 fn not_a_yield<'a, Y, S, X>(root: &Channel<'a, Y, S, X>, frame: FramePtr<'a, Y, S, X>) -> ! {
     // SAFETY: no poll is on the call stack.
-    std::mem::forget(unsafe { root.end_all(frame) });
+    discard(unsafe { root.end_all(frame) });
     panic!(
         "a generator's body awaited something that is neither a yield nor ready: a synchronous generator has no loop to wait on; use an async generator"
     );
@@ -327,7 +350,7 @@ impl<Y, S, X> Drop for EndOnPanic<'_, '_, Y, S, X> {
             if state.get() == State::Running {
                 state.set(State::Suspended);
             }
-            std::mem::forget(self.root.end_all(self.frame));
+            discard(self.root.end_all(self.frame));
         }
     }
 }
