@@ -3,10 +3,8 @@
 use super::allocator;
 use crate::rounds::{Effort, Measure};
 use crate::runtimes::SquallWithoutTime;
-use crate::sched::{hand_over, ready, work_queue};
-use squall::generator::{Co, Generator, Step};
+use crate::sched::{generators, hand_over, ready, work_queue};
 use squall::net::{TcpListener, TcpStream};
-use squall::sync::oneshot;
 use squall::{Builder, DriverChoice};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -31,8 +29,9 @@ enum Run {
     Own(fn(u64)),
 }
 
-const fn sched(name: &'static str, what: &'static str, run: Measure, full: u64, operations: u64) -> Row {
-    Row { name, what, operations, run: Run::Sched(run, full) }
+/// A thirtieth of the full effort, then a tenth, so that both divide it.
+const fn sched(name: &'static str, what: &'static str, run: Measure, full: u64) -> Row {
+    Row { name, what, operations: full / 30, run: Run::Sched(run, full) }
 }
 
 const fn own(name: &'static str, what: &'static str, operations: u64, run: fn(u64)) -> Row {
@@ -42,51 +41,36 @@ const fn own(name: &'static str, what: &'static str, operations: u64, run: fn(u6
 type R = SquallWithoutTime;
 
 pub const ROWS: &[Row] = &[
-    sched(
-        "spawn+join",
-        "spawn a task that ends at once, and await it",
-        ready::spawn_and_join::<R>,
-        330_000,
-        11_000,
-    ),
-    sched("spawn x1000", "spawn 1,000 of them, then await them all", ready::spawn_many::<R>, 330_000, 11_000),
-    sched("yield x1", "one task yields over and over", ready::yield_1::<R>, 1_100_000, 22_000),
-    own("callback x1", "one callback schedules itself over and over", 20_000, callbacks),
-    sched("yield x1k", "1,000 tasks do", ready::yield_1k::<R>, 3_300_000, 33_000),
-    sched(
-        "local-slot ping-pong",
-        "a round trip between two tasks",
-        hand_over::ping_pong::<R>,
-        550_000,
-        11_000,
-    ),
+    sched("spawn+join", "spawn a task that ends at once, and await it", ready::spawn_and_join::<R>, 330_000),
+    sched("spawn x1000", "spawn 1,000 of them, then await them all", ready::spawn_many::<R>, 330_000),
+    sched("yield x1", "one task yields over and over", ready::yield_1::<R>, 1_100_000),
+    sched("callback x1", "one callback schedules itself over and over", ready::callbacks::<R>, 1_100_000),
+    sched("yield x1k", "1,000 tasks do", ready::yield_1k::<R>, 3_300_000),
+    sched("local-slot ping-pong", "a round trip between two tasks", hand_over::ping_pong::<R>, 550_000),
     sched(
         "oneshot request",
         "a request with a oneshot for the answer",
         hand_over::oneshot_request::<R>,
         330_000,
-        11_000,
     ),
-    sched(
-        "queue, 1 consumer",
-        "an item through a bounded queue",
-        work_queue::consumers_1::<R>,
-        1_100_000,
-        22_000,
-    ),
+    sched("queue, 1 consumer", "an item through a bounded queue", work_queue::consumers_1::<R>, 1_100_000),
     sched(
         "queue, 100 consumers",
         "the same with 100 tasks taking",
         work_queue::consumers_100::<R>,
         1_100_000,
-        22_000,
     ),
-    own("generator send", "a value is sent to a generator, which yields another", 20_000, generator_send),
-    own(
+    sched(
+        "generator send",
+        "a value is sent to a generator, which yields another",
+        generators::send,
+        5_500_000,
+    ),
+    sched(
         "generator send, 1k deep",
         "the same through 1,000 levels of `yield_from`",
-        20_000,
-        generator_send_deep,
+        generators::send_1000_deep,
+        5_500_000,
     ),
     own(
         "timer insert+cancel",
@@ -157,48 +141,6 @@ fn insert_and_cancel(operations: u64) {
         })
         .await;
     });
-}
-
-fn callbacks(operations: u64) {
-    fn again(left: u64, done: oneshot::Sender<()>) {
-        if left == 0 {
-            assert!(done.send(()).is_ok());
-        } else {
-            squall::callback::call_soon(move || again(left - 1, done));
-        }
-    }
-    run(Builder::new().virtual_time(), async move {
-        let (sender, receiver) = oneshot::channel();
-        again(operations, sender);
-        receiver.await.expect("the chain has an end");
-    });
-}
-
-fn generator_send(operations: u64) {
-    sends(0, operations);
-}
-
-fn generator_send_deep(operations: u64) {
-    sends(1000, operations);
-}
-
-fn sends(depth: u32, operations: u64) {
-    fn nested<'a>(depth: u32) -> Generator<'a, u64, u64> {
-        Generator::new(async move |co: &Co<'a, u64, u64>| {
-            if depth > 0 {
-                return co.yield_from(nested(depth - 1)).await;
-            }
-            let mut value = 0;
-            loop {
-                value = co.yield_(value + 1).await;
-            }
-        })
-    }
-    let mut generator = nested(depth);
-    assert_eq!(generator.start(), Ok(Step::Yielded(1)));
-    for n in 0..operations {
-        assert_eq!(generator.send(n), Ok(Step::Yielded(n + 1)));
-    }
 }
 
 fn echo_callback(messages: u64) {

@@ -6,63 +6,23 @@ use squall::sync::{Queue, oneshot};
 use std::future::Future;
 use std::time::Duration;
 
-pub struct Squall;
+pub type Squall = SquallOn<false>;
 
 /// The same on a virtual clock and without an outside world, where the length of a stretch of work does not depend on the machine's
 /// speed: for what only counts.
-pub struct SquallWithoutTime;
+pub type SquallWithoutTime = SquallOn<true>;
 
-impl Runtime for SquallWithoutTime {
+pub struct SquallOn<const VIRTUAL: bool>;
+
+impl<const VIRTUAL: bool> Runtime for SquallOn<VIRTUAL> {
     type Task<T: 'static> = Unwrapped<squall::JoinHandle<T>>;
     type Sender<T: 'static> = oneshot::Sender<T>;
     type Receiver<T: 'static> = Unwrapped<oneshot::Receiver<T>>;
     type Queue<T: 'static> = Queue<T>;
 
     fn run<F: Future + 'static>(body: F) -> F::Output {
-        crate::counts::run(Builder::new().virtual_time(), async { Squall::spawn(body).await })
-    }
-
-    fn spawn<F: Future + 'static>(future: F) -> Self::Task<F::Output> {
-        Squall::spawn(future)
-    }
-
-    fn yield_now() -> impl Future<Output = ()> {
-        Squall::yield_now()
-    }
-
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-        Squall::sleep(duration)
-    }
-
-    fn oneshot<T: 'static>() -> (Self::Sender<T>, Self::Receiver<T>) {
-        Squall::oneshot()
-    }
-
-    fn send<T: 'static>(sender: Self::Sender<T>, value: T) {
-        Squall::send(sender, value);
-    }
-
-    fn queue<T: 'static>(capacity: usize) -> Self::Queue<T> {
-        Squall::queue(capacity)
-    }
-
-    fn put<T: 'static>(queue: &Self::Queue<T>, item: T) -> impl Future<Output = ()> {
-        Squall::put(queue, item)
-    }
-
-    fn get<T: 'static>(queue: &Self::Queue<T>) -> impl Future<Output = T> {
-        Squall::get(queue)
-    }
-}
-
-impl Runtime for Squall {
-    type Task<T: 'static> = Unwrapped<squall::JoinHandle<T>>;
-    type Sender<T: 'static> = oneshot::Sender<T>;
-    type Receiver<T: 'static> = Unwrapped<oneshot::Receiver<T>>;
-    type Queue<T: 'static> = Queue<T>;
-
-    fn run<F: Future + 'static>(body: F) -> F::Output {
-        squall::run(async { Squall::spawn(body).await })
+        let main = async { Self::spawn(body).await };
+        if VIRTUAL { crate::counts::run(Builder::new().virtual_time(), main) } else { squall::run(main) }
     }
 
     #[inline]

@@ -8,7 +8,7 @@ pub mod work_queue;
 
 use crate::on_every_runtime;
 use crate::rounds::{Case, Measure, Row};
-use crate::runtimes::{FLOOR, SQUALL};
+use crate::runtimes::{FLOOR, SQUALL, Squall};
 
 const fn row(name: &'static str, unit: &'static str, what: &'static str) -> Row {
     Row { name, unit, what }
@@ -106,7 +106,7 @@ pub fn cases() -> Vec<Case> {
             alone(&["generator send"], generators::send),
             alone(&["generator send, 1k deep"], generators::send_1000_deep),
         ],
-        vec![alone(&["callback x1"], callbacks)],
+        vec![alone(&["callback x1"], callbacks::<Squall>)],
         on_all(&["yield x1k"], on_every_runtime!(yield_1k as Measure), yields),
         on_all(&["yield x100k"], on_every_runtime!(yield_100k as Measure), yields),
         on_all(&["local-slot ping-pong"], on_every_runtime!(ping_pong as Measure), any),

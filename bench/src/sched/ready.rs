@@ -42,7 +42,7 @@ pub fn spawn_many<R: Runtime>(effort: Effort) -> Vec<f64> {
 }
 
 /// A callback that schedules itself again: squall's own, no peer has them.
-pub fn callbacks(effort: Effort) -> Vec<f64> {
+pub fn callbacks<R: Runtime>(effort: Effort) -> Vec<f64> {
     fn again(left: u64, done: oneshot::Sender<()>) {
         if left == 0 {
             assert!(done.send(()).is_ok());
@@ -51,7 +51,7 @@ pub fn callbacks(effort: Effort) -> Vec<f64> {
         }
     }
     let times = effort.times(1_000_000);
-    squall::run(async move {
+    R::run(async move {
         let round = async |times| {
             let (sender, receiver) = oneshot::channel();
             again(times, sender);

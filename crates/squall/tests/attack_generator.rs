@@ -31,6 +31,16 @@ fn nest<'a>(depth: u32, trace: Trace) -> Numbers<'a> {
     })
 }
 
+/// Delegates, and forgets that.
+fn forgets(inner: Numbers<'_>) -> Numbers<'_> {
+    Generator::new(async move |co| {
+        let mut delegation = Box::pin(co.yield_from(inner));
+        assert!(poll_once(&mut delegation).is_pending());
+        std::mem::forget(delegation);
+        std::future::pending().await
+    })
+}
+
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -74,13 +84,7 @@ fn a_delegation_that_is_begun_and_kept_goes_on_when_it_is_awaited_later() {
 #[test]
 fn a_throw_ends_a_chain_with_a_forgotten_link() {
     let trace = Trace::default();
-    let inner = nest(1, trace.clone());
-    let mut outer: Numbers<'_> = Generator::new(async move |co| {
-        let mut delegation = Box::pin(co.yield_from(inner));
-        assert!(poll_once(&mut delegation).is_pending());
-        std::mem::forget(delegation);
-        std::future::pending().await
-    });
+    let mut outer = forgets(nest(1, trace.clone()));
     assert_eq!(outer.start(), Ok(Step::Yielded(0)));
     assert_eq!(outer.send(4), Ok(Step::Yielded(4)));
     assert_eq!(outer.throw("end"), Err(ResumeError::Thrown("end")));
@@ -91,13 +95,7 @@ fn a_throw_ends_a_chain_with_a_forgotten_link() {
 #[test]
 fn dropping_a_generator_with_a_forgotten_link_ends_what_was_forgotten() {
     let trace = Trace::default();
-    let inner = nest(1, trace.clone());
-    let mut outer: Numbers<'_> = Generator::new(async move |co| {
-        let mut delegation = Box::pin(co.yield_from(inner));
-        assert!(poll_once(&mut delegation).is_pending());
-        std::mem::forget(delegation);
-        std::future::pending().await
-    });
+    let mut outer = forgets(nest(1, trace.clone()));
     outer.start().unwrap();
     drop(outer);
     assert_eq!(trace.take(), ["level 0", "level 1"]);

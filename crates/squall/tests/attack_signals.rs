@@ -99,7 +99,12 @@ fn faults_of_the_processor_are_refused() {
 #[test]
 fn a_thread_that_blocks_a_signal_takes_its_default_from_nobody() {
     let ended = trace::alone("a_thread_that_blocks_a_signal_takes_its_default_from_nobody", &[], || {
-        std::thread::spawn(|| std::thread::sleep(10 * SECOND));
+        // It takes every signal.
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        });
         // SAFETY: the set lives through the calls.
         unsafe {
             let mut set = std::mem::zeroed();
@@ -119,14 +124,19 @@ fn a_thread_that_blocks_a_signal_takes_its_default_from_nobody() {
 #[test]
 fn a_child_forked_while_others_begin_to_listen_is_not_stuck() {
     let ended = trace::alone("a_child_forked_while_others_begin_to_listen_is_not_stuck", &[], || {
+        let (begun, have_begun) = std::sync::mpsc::channel();
         for _ in 0..2 {
-            std::thread::spawn(|| {
+            let begun = begun.clone();
+            std::thread::spawn(move || {
                 loop {
-                    drop(signal(SignalKind::USER_1).unwrap())
+                    drop(signal(SignalKind::USER_1).unwrap());
+                    let _ = begun.send(());
                 }
             });
         }
-        std::thread::sleep(Duration::from_millis(20));
+        (0..20).for_each(|_| have_begun.recv().unwrap());
+        // Nobody counts any more, so the two do nothing but listen and leave.
+        drop(have_begun);
         for _ in 0..50 {
             let status = in_child(|| {
                 // SAFETY: no pointer is passed; who is stuck is ended by the alarm.

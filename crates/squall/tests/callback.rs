@@ -39,21 +39,9 @@ use std::cell::Cell;
 use std::panic::catch_unwind;
 use std::rc::Rc;
 use std::time::Duration;
-use trace::{Trace, panic_of, virtual_loop};
+use trace::{Trace, panic_of, said, say, virtual_loop};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Runs on a virtual clock and gives what was said.
-fn said(body: impl AsyncFnOnce(Trace)) -> Vec<String> {
-    let trace = Trace::default();
-    virtual_loop().run_until(body(trace.clone()));
-    trace.take()
-}
-
-fn say(trace: &Trace, what: &str) -> impl FnOnce() + use<> {
-    let (trace, what) = (trace.clone(), what.to_owned());
-    move || trace.say(what)
-}
 
 #[test]
 fn callbacks_are_called_in_their_order_and_not_at_once() {

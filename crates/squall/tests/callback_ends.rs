@@ -9,21 +9,9 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
-use trace::{Trace, at_drop, settle, virtual_loop};
+use trace::{Trace, at_drop, said, say, settle, virtual_loop};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Runs on a virtual clock and gives what was said.
-fn said(body: impl AsyncFnOnce(Trace)) -> Vec<String> {
-    let trace = Trace::default();
-    virtual_loop().run_until(body(trace.clone()));
-    trace.take()
-}
-
-fn say(trace: &Trace, what: &str) -> impl FnOnce() + use<> {
-    let (trace, what) = (trace.clone(), what.to_owned());
-    move || trace.say(what)
-}
 
 #[test]
 fn a_panicking_callback_ends_itself_and_nothing_else() {

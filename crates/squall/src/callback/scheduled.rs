@@ -1,6 +1,6 @@
 //! The name of a callback that was scheduled: numbers, so it may be kept, copied, and sent anywhere.
 
-use crate::event_loop::{self, Core, Home};
+use crate::event_loop::{Core, Home};
 use crate::task::{Handle, Message};
 use crate::time::Instant;
 use crate::timer::TimerKey;
@@ -47,14 +47,7 @@ impl Scheduled {
     ///
     /// On its loop's thread that is done when this returns. Elsewhere it is a request, which the loop takes in its next turn.
     pub fn cancel(&self) {
-        let is_here = event_loop::try_with(|core| {
-            let is_here = core.home() == self.home;
-            if is_here {
-                self.cancel_on(core);
-            }
-            is_here
-        });
-        if is_here != Some(true) {
+        if self.home.try_with(|core| self.cancel_on(core)).is_none() {
             self.send_cancel();
         }
     }
@@ -62,7 +55,7 @@ impl Scheduled {
     fn cancel_on(&self, core: &Core) {
         match self.which {
             Which::None => {}
-            Which::Soon(number) => _ = core.tasks.cancel_call(number),
+            Which::Soon(number) => core.tasks.cancel_call(number),
             Which::Timer(handle, key, _) => {
                 // Its waiter is the callback's own handle: nothing to let go of.
                 let _ = { core.timers.borrow_mut().cancel(key) };
@@ -89,13 +82,10 @@ impl Scheduled {
     /// True while the callback is to be called: not while it runs, nor after it was called for the last time or cancelled. False on another loop's
     /// thread, and outside of loops.
     pub fn is_pending(&self) -> bool {
-        let pending = event_loop::try_with(|core| {
-            core.home() == self.home
-                && match self.which {
-                    Which::None => false,
-                    Which::Soon(number) => core.tasks.has_call(number),
-                    Which::Timer(handle, ..) | Which::Waiting(handle) => core.tasks.is_parked(handle),
-                }
+        let pending = self.home.try_with(|core| match self.which {
+            Which::None => false,
+            Which::Soon(number) => core.tasks.has_call(number),
+            Which::Timer(handle, ..) | Which::Waiting(handle) => core.tasks.is_parked(handle),
         });
         pending == Some(true)
     }

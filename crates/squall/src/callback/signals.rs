@@ -1,9 +1,9 @@
 //! Callbacks for signals.
 
 use super::scheduled::{Scheduled, Which};
-use crate::event_loop;
+use crate::event_loop::{self, Core};
 use crate::signal::{Signal, SignalKind, signal};
-use crate::task::WaitingOn;
+use crate::task::{Handle, WaitingOn};
 use std::future::Future;
 use std::io;
 use std::panic::Location;
@@ -46,13 +46,8 @@ pub fn add_signal_handler(kind: SignalKind, f: impl FnMut() + 'static) -> io::Re
         };
         // It leaves its waker at the first poll.
         core.tasks.wake(handle);
-        let before = {
-            let mut handlers = core.signal_handlers.borrow_mut();
-            let before = handlers.iter().position(|(number, _)| *number == kind.as_raw());
-            let before = before.map(|at| handlers.swap_remove(at).1);
-            handlers.push((kind.as_raw(), handle));
-            before
-        };
+        let before = take_handler(core, kind);
+        core.signal_handlers.borrow_mut().push((kind.as_raw(), handle));
         if let Some(before) = before {
             core.tasks.abort(before);
         }
@@ -67,16 +62,18 @@ pub fn add_signal_handler(kind: SignalKind, f: impl FnMut() + 'static) -> io::Re
 #[track_caller]
 pub fn remove_signal_handler(kind: SignalKind) -> bool {
     event_loop::with("callback::remove_signal_handler", |core| {
-        let removed = {
-            let mut handlers = core.signal_handlers.borrow_mut();
-            let at = handlers.iter().position(|(number, _)| *number == kind.as_raw());
-            at.map(|at| handlers.swap_remove(at).1)
-        };
-        let Some(handle) = removed else { return false };
+        let Some(handle) = take_handler(core, kind) else { return false };
         let stood = core.tasks.info_of(handle).is_some();
         core.tasks.abort(handle);
         stood
     })
+}
+
+/// The callback that was added for a signal last; it may have ended since.
+fn take_handler(core: &Core, kind: SignalKind) -> Option<Handle> {
+    let mut handlers = core.signal_handlers.borrow_mut();
+    let at = handlers.iter().position(|(number, _)| *number == kind.as_raw())?;
+    Some(handlers.swap_remove(at).1)
 }
 
 struct OnSignal<F> {

@@ -1,7 +1,7 @@
 //! Closures that the loop calls: in their turn, at a moment, or again and again.
 
 use super::scheduled::{Scheduled, Which};
-use crate::event_loop::{self, Core};
+use crate::event_loop;
 use crate::task::{WaitingOn, note_waiting};
 use crate::time::{Instant, Interval, MissedTicks, interval_at};
 use std::future::Future;
@@ -65,7 +65,7 @@ pub fn call_soon(f: impl FnOnce() + 'static) -> Scheduled {
 /// ```
 #[track_caller]
 pub fn call_later(delay: Duration, f: impl FnOnce() + 'static) -> Scheduled {
-    schedule("callback::call_later", |_| Instant::now() + delay, f)
+    schedule("callback::call_later", Instant::now() + delay, f)
 }
 
 /// Calls a closure at a moment, or in the next turn if that has passed. Callbacks of one moment are called in the order in which they were scheduled,
@@ -77,14 +77,13 @@ pub fn call_later(delay: Duration, f: impl FnOnce() + 'static) -> Scheduled {
 /// Outside a loop.
 #[track_caller]
 pub fn call_at(when: Instant, f: impl FnOnce() + 'static) -> Scheduled {
-    schedule("callback::call_at", |_| when, f)
+    schedule("callback::call_at", when, f)
 }
 
 #[track_caller]
-fn schedule(what: &str, when: impl FnOnce(&Core) -> Instant, f: impl FnOnce() + 'static) -> Scheduled {
+fn schedule(what: &str, when: Instant, f: impl FnOnce() + 'static) -> Scheduled {
     let place = Location::caller();
     event_loop::with(what, |core| {
-        let when = when(core);
         let Some(handle) =
             core.tasks.park_callback(Once { f: Some(f), when, place }, place, WaitingOn::Sleep)
         else {

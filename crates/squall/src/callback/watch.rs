@@ -170,10 +170,7 @@ fn register<S: Readiness + 'static, F: FnMut(&Rc<S>) + 'static>(
 
 fn remove<S: Readiness>(socket: &Rc<S>, direction: Direction) -> bool {
     let at = socket.watched();
-    let removed = event_loop::try_with(|core| {
-        if core.home() != at.home {
-            return false;
-        }
+    let removed = at.home.try_with(|core| {
         let watcher = core.driver.borrow_mut().watcher(at.key, direction);
         let Some((op, waiter)) = watcher else { return false };
         // At once, though the callback may be running: the direction is free when this returns.

@@ -88,9 +88,18 @@ impl Home {
     /// Runs `f` if this is the current loop, else says what to do.
     #[inline]
     pub(crate) fn with<R>(self, what: &str, f: impl FnOnce(&Core) -> io::Result<R>) -> io::Result<R> {
-        try_with(|core| if core.home() == self { Some(f(core)) } else { None })
-            .flatten()
-            .unwrap_or_else(|| Err(self.elsewhere(what)))
+        match self.try_with(f) {
+            Some(answer) => answer,
+            None => Err(self.elsewhere(what)),
+        }
+    }
+
+    /// Runs `f` if this is the current loop.
+    #[inline]
+    pub(crate) fn try_with<R>(self, f: impl FnOnce(&Core) -> R) -> Option<R> {
+        // SAFETY: as in the free `try_with`.
+        let core = unsafe { CURRENT.get().as_ref() }?;
+        if core.home() == self { Some(f(core)) } else { None }
     }
 
     /// True if the loop has ended.

@@ -62,13 +62,7 @@ impl LoopHandle {
 
     /// Asks the loop to stop; see [`stop`](crate::stop).
     pub fn stop(&self) {
-        if current::try_with(|core| {
-            core.home() == self.home && {
-                core.stop.request();
-                true
-            }
-        }) != Some(true)
-        {
+        if self.home.try_with(|core| core.stop.request()).is_none() {
             let _ = self.home.send(Message::Stop);
         }
     }

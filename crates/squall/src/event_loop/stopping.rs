@@ -104,10 +104,8 @@ impl Drop for Stopping {
     fn drop(&mut self) {
         let Some((key, home)) = self.key.take() else { return };
         // Elsewhere its entry stays in the loop's list until the loop ends: a stale waker, woken at most once.
-        let cancelled = current::try_with(|core| {
-            (core.home() == home).then(|| core.stop.waiting.borrow_mut().cancel(key))
-        });
-        if let Some(Some(Cancelled::Waiting(waker, ()))) = cancelled {
+        let cancelled = home.try_with(|core| core.stop.waiting.borrow_mut().cancel(key));
+        if let Some(Cancelled::Waiting(waker, ())) = cancelled {
             drop_foreign(Some(waker));
         }
     }

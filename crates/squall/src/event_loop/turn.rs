@@ -44,9 +44,8 @@ impl Core {
         }
 
         // 2. Exactly the tasks that are ready now; what they wake runs next turn. The driver is consulted on the way.
-        let batch = self.tasks.ready();
-        let mut left = batch;
-        let is_cold = batch >= MANY && self.is_cold.take();
+        let mut left = self.tasks.ready();
+        let is_cold = left >= MANY && self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
             let ends = EndOfStretch { core: self, stretch };
@@ -198,7 +197,7 @@ impl Core {
                 }
             }
             Message::Call(f, place) => _ = self.tasks.call_soon(f, place),
-            Message::CancelCall(number) => _ = self.tasks.cancel_call(number),
+            Message::CancelCall(number) => self.tasks.cancel_call(number),
             Message::Close(key, fd) => {
                 let orphans = self.driver.borrow_mut().close(key, fd);
                 self.wake_orphans(orphans);

@@ -92,18 +92,21 @@ impl Wait {
     }
 }
 
+fn name_of(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Recv => "Wait::readable",
+        Direction::Send => "Wait::writable",
+    }
+}
+
 impl Future for Wait {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             For::Socket { socket, op } => {
-                let (at, direction) = (socket.watched(), op.direction());
-                let what = if direction == Direction::Recv { "Wait::readable" } else { "Wait::writable" };
-                op.poll(at, what, cx, |driver, key, fd| match driver.is_ready(key, fd, direction)? {
-                    true => Ok(()),
-                    false => Err(io::ErrorKind::WouldBlock.into()),
-                })
+                let what = name_of(op.direction());
+                op.poll_ready(socket.watched(), what, cx)
             }
             For::Sleep(sleep) => Pin::new(sleep).poll(cx).map(Ok),
             For::Turn(turn) => Pin::new(turn).poll(cx).map(Ok),
@@ -123,8 +126,7 @@ impl Drop for Wait {
 impl fmt::Debug for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            For::Socket { op, .. } if op.direction() == Direction::Recv => "Wait::readable",
-            For::Socket { .. } => "Wait::writable",
+            For::Socket { op, .. } => name_of(op.direction()),
             For::Sleep(_) => "Wait::delay",
             For::Turn(_) => "Wait::turn",
         })

@@ -2,7 +2,7 @@
 
 use super::Socket;
 use crate::driver::{Armed, Direction, Driver, OpId, SocketKey};
-use crate::event_loop::{self, Core, Home};
+use crate::event_loop::{Core, Home};
 use crate::task::{Message, WaitingOn, note_waiting_for};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -102,6 +102,20 @@ impl Op {
         self.wait(core, socket, cx)
     }
 
+    /// Waits until the direction is ready, as the kernel says when it is asked.
+    pub(crate) fn poll_ready(
+        &mut self,
+        socket: SocketRef<'_>,
+        what: &str,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let direction = self.direction;
+        self.poll(socket, what, cx, |driver, key, fd| match driver.is_ready(key, fd, direction)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        })
+    }
+
     /// Takes the turn, or keeps it, until the driver's word.
     fn wait<R>(&mut self, core: &Core, socket: SocketRef<'_>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let SocketRef { key, fd, .. } = socket;
@@ -149,14 +163,7 @@ impl Op {
         if id == OpId::POLLED {
             return;
         }
-        let is_here = event_loop::try_with(|core| {
-            let is_here = core.home() == home;
-            if is_here {
-                self.finish_on(core, key);
-            }
-            is_here
-        });
-        if is_here != Some(true) {
+        if home.try_with(|core| self.finish_on(core, key)).is_none() {
             // If the loop has ended there is no turn to give up.
             drop(home.send(Message::Finish(key, self.direction, id)));
         }

@@ -116,16 +116,12 @@ impl<T: AsFd> Source<T> {
         // The user's `as_fd` runs first, with nothing borrowed.
         let Some(fd) = self.inner.as_ref().map(AsFd::as_fd) else { return };
         let (key, home) = (self.key, self.home);
-        let is_here = event_loop::try_with(|core| {
-            let is_here = core.home() == home;
-            if is_here {
-                core.leave_parent();
-                let orphans = core.driver.borrow_mut().detach(key, fd);
-                core.wake_orphans(orphans);
-            }
-            is_here
+        let here = home.try_with(|core| {
+            core.leave_parent();
+            let orphans = core.driver.borrow_mut().detach(key, fd);
+            core.wake_orphans(orphans);
         });
-        if is_here != Some(true) {
+        if here.is_none() {
             drop(home.send(Message::Forget(key)));
         }
     }
@@ -170,12 +166,7 @@ impl<T: AsFd> Future for Ready<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let socket = this.source.watched();
-        let direction = this.op.direction();
-        this.op.poll(socket, this.what, cx, |driver, key, fd| match driver.is_ready(key, fd, direction)? {
-            true => Ok(()),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        })
+        this.op.poll_ready(this.source.watched(), this.what, cx)
     }
 }
 

@@ -80,14 +80,11 @@ impl Tasks {
         );
     }
 
-    /// False if it has run, or runs, or was cancelled before.
-    pub(crate) fn cancel_call(&self, number: u64) -> bool {
-        let cancelled = self.calls.cancel(number);
-        let is_cancelled = cancelled.is_some();
-        if let Some(Err(panic)) = cancelled {
+    /// Drops a callback uncalled; nothing if it has run, or runs, or was cancelled before.
+    pub(crate) fn cancel_call(&self, number: u64) {
+        if let Some(Err(panic)) = self.calls.cancel(number) {
             report_panic("a cancelled callback panicked in its destructor", panic);
         }
-        is_cancelled
     }
 
     pub(crate) fn has_call(&self, number: u64) -> bool {

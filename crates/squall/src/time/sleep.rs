@@ -240,17 +240,13 @@ impl Sleep {
     /// Unsets the timer, wherever it is set.
     pub(super) fn release(&mut self) {
         let Some(key) = self.key.take() else { return };
-        let is_here = event_loop::try_with(|core| {
-            let is_home = core.home() == self.home;
-            if is_home {
-                let waiter = core.timers.borrow_mut().cancel(key);
-                if let Some(waiter) = waiter {
-                    core.tasks.discard(Waiter(waiter));
-                }
+        let here = self.home.try_with(|core| {
+            let waiter = core.timers.borrow_mut().cancel(key);
+            if let Some(waiter) = waiter {
+                core.tasks.discard(Waiter(waiter));
             }
-            is_home
         });
-        if is_here != Some(true) {
+        if here.is_none() {
             // A loop that has ended gives the message back: its timers are gone.
             drop(self.home.send(Message::CancelTimer(key)));
         }

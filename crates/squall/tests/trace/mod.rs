@@ -89,6 +89,19 @@ pub(crate) fn impatient() -> squall::Builder {
     squall::Builder::new().virtual_time().deadlock_patience(std::time::Duration::ZERO)
 }
 
+/// Runs on a virtual clock and gives what was said.
+pub(crate) fn said(body: impl AsyncFnOnce(Trace)) -> Vec<String> {
+    let trace = Trace::default();
+    virtual_loop().run_until(body(trace.clone()));
+    trace.take()
+}
+
+/// A closure that says something.
+pub(crate) fn say(trace: &Trace, what: &str) -> impl FnOnce() + use<> {
+    let (trace, what) = (trace.clone(), what.to_owned());
+    move || trace.say(what)
+}
+
 /// The text of a panic.
 pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     panic

@@ -158,7 +158,7 @@ impl PollDriver {
     }
 
     pub(super) fn recv(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-        receive(&mut self.sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
+        receive_into(&mut self.sockets, key, fd, into)
     }
 
     pub(super) fn recv_vectored(
@@ -195,8 +195,7 @@ impl PollDriver {
         if sockets.get(key)?.waits_for_data() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        chunks
-            .fill(|into| receive(sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0)))
+        chunks.fill(|into| receive_into(sockets, key, fd, into))
     }
 
     #[inline]
@@ -378,6 +377,16 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 /// macOS has no such flag: sockets get `SO_NOSIGPIPE` when they are made.
 #[cfg(target_os = "macos")]
 const SEND: SendFlags = SendFlags::DONTWAIT;
+
+#[inline]
+fn receive_into(
+    sockets: &mut SocketTable,
+    key: SocketKey,
+    fd: BorrowedFd<'_>,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    receive(sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
+}
 
 /// A receive into so much room, if it may be tried.
 #[inline]
