@@ -77,11 +77,11 @@ pub mod signal;
 pub mod sync;
 pub mod time;
 
-pub use driver::DriverKind;
+pub use driver::{DriverKind, IoTotals};
 pub use event_loop::{
     Builder, CatchUnwind, DriverChoice, EventLoop, LoopHandle, MOST_POLLS_BETWEEN_LOOKS, Panicked,
-    RemoteHandle, Stopping, YieldNow, catch_unwind, driver, run, run_forever, spawn, spawn_named, stop,
-    stopping, yield_now,
+    RemoteHandle, Stopping, YieldNow, catch_unwind, driver, io_totals, run, run_forever, spawn, spawn_named,
+    stop, stopping, yield_now,
 };
 pub use task::{CallbackPanics, JoinError, JoinHandle, TaskId};
 

@@ -306,6 +306,7 @@ async fn halves_by_reference_read_and_write_at_once() {
         let mut text = [0; 4];
         let (read, ()) = futures::join!(reader.read_exact(&mut text), async {
             writer.write_all(b"ping").await.unwrap();
+            writer.flush().await.unwrap();
             let mut ping = [0; 4];
             peer.read_exact(&mut ping).unwrap();
             peer.write_all(b"pong").unwrap();
@@ -315,6 +316,7 @@ async fn halves_by_reference_read_and_write_at_once() {
         assert_eq!(reader.peer_addr().unwrap(), writer.peer_addr().unwrap());
         // They were only borrowed: the stream is whole.
         stream.write_all(b"more").await.unwrap();
+        stream.flush().await.unwrap();
         peer.read_exact(&mut [0; 4]).unwrap();
     })
     .await;
@@ -364,6 +366,7 @@ async fn halves_of_one_stream_are_reunited_and_others_given_back() {
         stray.reunite(error.1).unwrap();
         // Reuniting has shut nothing down.
         whole.write_all(b"whole").await.unwrap();
+        whole.flush().await.unwrap();
         peer.read_exact(&mut [0; 5]).unwrap();
     })
     .await;
@@ -424,6 +427,7 @@ async fn futures_traits_take_several_buffers_and_borrowed_streams() {
         let mut by_ref = &stream;
         let n = AsyncWriteExt::write_vectored(&mut by_ref, &[IoSlice::new(b"a"), IoSlice::new(b"bc")]).await;
         assert_eq!(n.unwrap(), 3);
+        AsyncWriteExt::flush(&mut by_ref).await.unwrap();
         let mut text = [0; 3];
         peer.read_exact(&mut text).unwrap();
         peer.write_all(&text).unwrap();

@@ -66,6 +66,12 @@ fn all_shut_down(answers: Vec<Answer>) {
     }
 }
 
+/// Lets sending learn what has become of the connection. A write is taken before the kernel was asked, where the driver gathers writes.
+async fn provoke(stream: &TcpStream) {
+    _ = stream.write_all(b"?").await;
+    _ = stream.flush().await;
+}
+
 async fn read_to_end(stream: &TcpStream) -> std::io::Result<Vec<u8>> {
     let mut all = Vec::new();
     while let Some(chunk) = stream.recv().await? {
@@ -253,6 +259,7 @@ async fn after_shutting_down_reading_what_arrived_is_still_read() {
         all_end(every_receive(&stream).await);
         stream.shutdown(Shutdown::Read).await.unwrap();
         stream.write_all(b"ok").await.unwrap();
+        stream.flush().await.unwrap();
         peer.read_exact(&mut [0; 2]).unwrap();
     })
     .await;
@@ -319,6 +326,7 @@ async fn the_error_of_reading_does_not_come_out_of_writing() {
         all_fail(every_receive(&stream).await, libc::ECONNRESET);
         stream.flush().await.unwrap();
         // Sending learns for itself what the kernel says of it.
+        provoke(&stream).await;
         all_fail(every_send(&stream).await.split_off(2), libc::EPIPE);
         all_fail(every_receive(&stream).await, libc::ECONNRESET);
     })
@@ -344,11 +352,13 @@ async fn a_failed_write_sticks_and_the_answer_is_read_before_the_reset() {
     bounded(async {
         let (stream, mut peer) = pair();
         stream.write_all(b"a request that nobody reads").await.unwrap();
+        stream.flush().await.unwrap();
         until_arrived(&peer, 27);
         peer.write_all(b"413 too large").unwrap();
         // With unread data: the kernel resets.
         drop(peer);
         until_hung_up(&stream);
+        provoke(&stream).await;
         for _ in 0..2 {
             all_fail(every_send(&stream).await, libc::ECONNRESET);
             let flushed = stream.flush().await.map(|()| 0);
@@ -371,6 +381,7 @@ async fn a_peek_does_not_take_a_reset_that_a_write_saw_for_a_clean_end() {
         let (stream, peer) = pair();
         reset(peer);
         until_hung_up(&stream);
+        provoke(&stream).await;
         all_fail(every_send(&stream).await.split_off(2), libc::ECONNRESET);
         let peeked = stream.peek(&mut [0; 64]).await;
         all_fail(vec![peeked], libc::ECONNRESET);
@@ -389,10 +400,12 @@ async fn a_write_that_fails_leaves_a_reader_that_waits_its_data_and_its_own_outc
         let writer = async {
             squall::yield_now().await;
             stream.write_all(b"unread").await.unwrap();
+            stream.flush().await.unwrap();
             until_arrived(&peer, 6);
             peer.write_all(b"413").unwrap();
             drop(peer);
             until_hung_up(&stream);
+            provoke(&stream).await;
             stream.write_all(b"more").await
         };
         let ((first, second), written) = futures::join!(reader, writer);
@@ -412,7 +425,9 @@ async fn a_pipe_broken_after_the_peer_ended_is_a_clean_end_for_the_reader() {
         until_ended(&stream);
         // The peer's kernel answers it with a reset; the end has arrived before.
         stream.write_all(b"too late").await.unwrap();
+        stream.flush().await.unwrap();
         until_hung_up(&stream);
+        provoke(&stream).await;
         all_fail(every_send(&stream).await, libc::EPIPE);
         assert_eq!(read_to_end(&stream).await.unwrap(), b"bye");
         all_end(every_receive(&stream).await);

@@ -42,6 +42,7 @@ async fn more_slices_than_one_call_takes_are_written_in_order() {
             assert!(n > 0);
             IoSlice::advance_slices(&mut rest, n);
         }
+        stream.flush().await.unwrap();
         let mut received = vec![0; text.len()];
         peer.read_exact(&mut received).unwrap();
         assert_eq!(received, text);
@@ -80,6 +81,7 @@ async fn a_thousand_empty_slices_in_front_are_no_end() {
         let mut from = vec![IoSlice::new(b""); 2000];
         from.push(IoSlice::new(b"hello"));
         assert_eq!(stream.write_vectored(&from).await.unwrap(), 5);
+        stream.flush().await.unwrap();
         let mut text = [0; 5];
         peer.read_exact(&mut text).unwrap();
         peer.write_all(&text).unwrap();

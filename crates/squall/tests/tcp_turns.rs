@@ -363,6 +363,7 @@ fn a_stream_used_on_another_loop_says_how_to_move_it() {
     // At home it has felt nothing of all that.
     home.run_until(bounded(async {
         stream.write_all(b"home").await.unwrap();
+        stream.flush().await.unwrap();
         peer.read_exact(&mut [0; 4]).unwrap();
     }));
     let file = identity(&stream);

@@ -29,7 +29,9 @@ impl ChunkPool {
         let taken = self.free.borrow_mut().pop();
         let mut buffer = taken.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
         match receive(&mut buffer) {
-            Ok(len) if len > 0 => Ok(Some(Chunk { buffer, len, pool: self.clone() })),
+            Ok(len) if len > 0 => {
+                Ok(Some(Chunk { memory: Memory::Pooled { buffer, len, pool: self.clone() } }))
+            }
             answer => {
                 self.take_back(buffer);
                 answer.map(|_| None)
@@ -66,9 +68,26 @@ impl ChunkPool {
 /// # }
 /// ```
 pub struct Chunk {
-    buffer: Box<[u8]>,
-    len: usize,
-    pool: ChunkPool,
+    memory: Memory,
+}
+
+enum Memory {
+    Pooled {
+        buffer: Box<[u8]>,
+        len: usize,
+        pool: ChunkPool,
+    },
+    /// A range of the buffers that the kernel fills.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    Ring(super::uring::Lent),
+}
+
+impl Chunk {
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    #[inline]
+    pub(super) fn of_ring(lent: super::uring::Lent) -> Chunk {
+        Chunk { memory: Memory::Ring(lent) }
+    }
 }
 
 impl Deref for Chunk {
@@ -76,14 +95,22 @@ impl Deref for Chunk {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.buffer[..self.len]
+        match &self.memory {
+            Memory::Pooled { buffer, len, .. } => &buffer[..*len],
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Memory::Ring(lent) => lent.bytes(),
+        }
     }
 }
 
 impl DerefMut for Chunk {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[..self.len]
+        match &mut self.memory {
+            Memory::Pooled { buffer, len, .. } => &mut buffer[..*len],
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Memory::Ring(lent) => lent.bytes_mut(),
+        }
     }
 }
 
@@ -95,13 +122,19 @@ impl AsRef<[u8]> for Chunk {
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chunk").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Chunk").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Chunk {
+impl Drop for Memory {
+    #[inline]
     fn drop(&mut self) {
-        self.pool.take_back(std::mem::take(&mut self.buffer));
+        match self {
+            Memory::Pooled { buffer, pool, .. } => pool.take_back(std::mem::take(buffer)),
+            // It gives itself back.
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Memory::Ring(_) => {}
+        }
     }
 }
 

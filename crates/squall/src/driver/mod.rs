@@ -13,10 +13,13 @@
 //! 4. [`Driver::finish`] ends the turn at that direction, whether the operation succeeded or its future was dropped.
 
 mod chunk;
+mod direct;
 mod null;
 mod poll;
 mod socket;
 mod socket_table;
+#[cfg(all(feature = "uring", target_os = "linux"))]
+mod uring;
 
 pub use chunk::Chunk;
 pub(crate) use poll::Notifier;
@@ -30,6 +33,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(all(feature = "uring", target_os = "linux"))]
+use uring::UringDriver;
 
 /// Who waits: a number that only the loop understands (a task's handle, or an entry of its table of foreign wakers).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +62,8 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum DriverKind {
+    /// Completions by io_uring (Linux).
+    Uring,
     /// Readiness by epoll (Linux) or kqueue (macOS, FreeBSD).
     Poll,
     /// No outside world: virtual time only.
@@ -66,13 +73,34 @@ pub enum DriverKind {
 impl fmt::Display for DriverKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            DriverKind::Uring => "uring",
             DriverKind::Poll => "poll",
             DriverKind::Null => "null",
         })
     }
 }
 
+/// What a driver holds at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct IoTotals {
+    /// Bytes that have arrived in the driver's memory and were not read.
+    pub unread_bytes: usize,
+    /// Bytes that were written and are not the kernel's yet.
+    pub unsent_bytes: usize,
+    /// Streams that were closed with bytes still to be sent.
+    pub draining: usize,
+    /// Buffers that the kernel receives into.
+    pub receive_buffers: usize,
+    /// Operations that the kernel has taken in and not completed.
+    pub in_flight: usize,
+    /// System calls that handed over operations or waited, since the loop began.
+    pub waits: u64,
+}
+
 pub(crate) enum Driver {
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    Uring(Box<UringDriver>),
     Poll(Box<PollDriver>),
     Null(NullDriver),
 }
@@ -80,6 +108,8 @@ pub(crate) enum Driver {
 macro_rules! each {
     ($self:expr, $driver:ident => $call:expr) => {
         match $self {
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Driver::Uring($driver) => $call,
             Driver::Poll($driver) => $call,
             Driver::Null($driver) => $call,
         }
@@ -92,12 +122,28 @@ impl Driver {
         Ok(Driver::Poll(Box::new(PollDriver::new(notifier, first_generation)?)))
     }
 
+    /// As [`poll`](Self::poll). Fails where the kernel, or whoever runs this process, does not offer what it needs.
+    pub(crate) fn uring(notifier: &'static Notifier, first_generation: u64) -> io::Result<Driver> {
+        #[cfg(all(feature = "uring", target_os = "linux"))]
+        return Ok(Driver::Uring(Box::new(UringDriver::new(notifier, first_generation)?)));
+        #[cfg(not(all(feature = "uring", target_os = "linux")))]
+        {
+            let _ = (notifier, first_generation);
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this program was built without it (feature \"uring\", Linux only)",
+            ))
+        }
+    }
+
     pub(crate) fn null(first_generation: u64) -> Driver {
         Driver::Null(NullDriver::new(first_generation))
     }
 
     pub(crate) fn kind(&self) -> DriverKind {
         match self {
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Driver::Uring(_) => DriverKind::Uring,
             Driver::Poll(_) => DriverKind::Poll,
             Driver::Null(_) => DriverKind::Null,
         }
@@ -111,6 +157,26 @@ impl Driver {
     /// The descriptors that this driver looks after.
     pub(crate) fn sockets(&self) -> usize {
         each!(self, driver => driver.sockets())
+    }
+
+    /// What it holds.
+    pub(crate) fn totals(&self) -> IoTotals {
+        each!(self, driver => driver.totals())
+    }
+
+    /// Ends what is under way at a socket that is to be detached: what has arrived is here, what was written is the kernel's.
+    pub(crate) fn settle(&mut self, key: SocketKey) -> io::Result<()> {
+        each!(self, driver => driver.settle(key))
+    }
+
+    /// Takes what has arrived and was not read.
+    pub(crate) fn take_unread(&mut self, key: SocketKey) -> Vec<u8> {
+        each!(self, driver => driver.take_unread(key))
+    }
+
+    /// Gives a new socket what another loop's driver had received of it.
+    pub(crate) fn put_unread(&mut self, key: SocketKey, bytes: &[u8]) -> io::Result<()> {
+        each!(self, driver => driver.put_unread(key, bytes))
     }
 
     /// Takes a nonblocking descriptor under its care. The kernel is told at the first wait.

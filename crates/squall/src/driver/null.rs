@@ -1,7 +1,7 @@
 //! No outside world: the driver of a loop under virtual time until there is a simulated one. Timers and tasks work; sockets
 //! are refused, because data from a real network would arrive at times that virtual time knows nothing of.
 
-use super::{Armed, Cause, Chunk, Direction, OpId, Orphans, Role, SocketKey, Waiter, WatchState};
+use super::{Armed, Cause, Chunk, Direction, IoTotals, OpId, Orphans, Role, SocketKey, Waiter, WatchState};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,6 +26,10 @@ impl NullDriver {
 
     pub(super) fn next_generation(&self) -> u64 { self.next_generation }
     pub(super) fn sockets(&self) -> usize { 0 }
+    pub(super) fn totals(&self) -> IoTotals { IoTotals::default() }
+    pub(super) fn settle(&mut self, _: SocketKey) -> io::Result<()> { Ok(()) }
+    pub(super) fn take_unread(&mut self, _: SocketKey) -> Vec<u8> { Vec::new() }
+    pub(super) fn put_unread(&mut self, _: SocketKey, _: &[u8]) -> io::Result<()> { Err(refused()) }
     pub(super) fn attach(&mut self, _: Role) -> io::Result<SocketKey> { Err(refused()) }
     pub(super) fn detach(&mut self, _: SocketKey, _: BorrowedFd<'_>) -> Orphans { [None; 2] }
     pub(super) fn forget(&mut self, _: SocketKey) -> Orphans { [None; 2] }

@@ -114,6 +114,12 @@ impl SocketState {
         answer
     }
 
+    /// Bytes that were accepted could not be sent, for whatever reason: nothing that follows them may be.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    pub(super) fn fail_send(&mut self, errno: i32) {
+        self.send = State::failed(errno);
+    }
+
     pub(super) fn flush(&self) -> io::Result<()> {
         match self.send.is() {
             Is::Open | Is::Closed => Ok(()),

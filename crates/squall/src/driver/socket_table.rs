@@ -23,6 +23,13 @@ impl SocketKey {
     pub(super) fn token(self) -> u64 {
         u64::from(self.index) << 32 | self.generation & 0xFFFF_FFFF
     }
+
+    /// The entry's place in the table.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    #[inline]
+    pub(super) fn index(self) -> u32 {
+        self.index
+    }
 }
 
 /// The number of an operation that waits.
@@ -109,6 +116,13 @@ impl Entry {
         self.watched = fd;
     }
 
+    /// The kernel watches no more, so it is asked each time.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    pub(super) fn set_unwatched(&mut self) {
+        self.watched = UNWATCHED;
+        (self.ready_recv, self.ready_send) = (true, true);
+    }
+
     /// A receive into some room would wait, as is known without asking.
     #[inline]
     pub(super) fn waits_for_data(&self) -> bool {
@@ -126,6 +140,11 @@ impl Entry {
     #[inline]
     pub(super) fn seems_ready(&mut self, direction: Direction) -> bool {
         *self.ready(direction)
+    }
+
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    pub(super) fn set_ready(&mut self, direction: Direction, is_ready: bool) {
+        *self.ready(direction) = is_ready;
     }
 
     fn ready(&mut self, direction: Direction) -> &mut bool {
@@ -212,13 +231,32 @@ impl SocketTable {
 
     /// Forgets a socket, and gives the number it was watched by. `None` if it was gone already.
     pub(super) fn remove(&mut self, key: SocketKey) -> Option<(Orphans, Option<RawFd>)> {
+        let orphans = self.retire(key)?;
+        let watched = self.entries[key.index as usize].watched();
+        self.release(key.index);
+        Some((orphans, watched))
+    }
+
+    /// Makes a key name nothing any more. The entry stays, with its state, until it is [released](Self::release): operations of the kernel
+    /// may still name it. `None` if it was gone already.
+    pub(super) fn retire(&mut self, key: SocketKey) -> Option<Orphans> {
         let entry =
             self.entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
         entry.generation = FREE;
-        let orphans = [entry.recv.take_armed(), entry.send.take_armed()];
-        let watched = entry.watched();
-        self.free.push(key.index);
-        Some((orphans, watched))
+        Some([entry.recv.take_armed(), entry.send.take_armed()])
+    }
+
+    /// Gives a retired entry to the next socket.
+    pub(super) fn release(&mut self, index: u32) {
+        debug_assert_eq!(self.entries[index as usize].generation, FREE);
+        self.free.push(index);
+    }
+
+    /// An entry by its place, retired or not.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    #[inline]
+    pub(super) fn at(&mut self, index: u32) -> &mut Entry {
+        &mut self.entries[index as usize]
     }
 
     #[inline]

@@ -1,59 +1,12 @@
 //! How a loop is configured.
 
+use super::choice::DriverChoice;
 use super::core::{Core, Setup};
 use super::life::EventLoop;
-use crate::driver::DriverKind;
 use crate::task::CallbackPanics;
 use std::future::Future;
 use std::io;
-use std::str::FromStr;
 use std::time::Duration;
-
-/// The environment variable that picks the driver where the program does not.
-const VARIABLE: &str = "SQUALL_DRIVER";
-
-/// Which driver a loop shall use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum DriverChoice {
-    /// What the environment variable `SQUALL_DRIVER` names, else the best that works here.
-    #[default]
-    Auto,
-    /// Readiness by epoll or kqueue.
-    Poll,
-}
-
-impl FromStr for DriverChoice {
-    type Err = io::Error;
-
-    fn from_str(name: &str) -> io::Result<DriverChoice> {
-        match name {
-            "auto" => Ok(DriverChoice::Auto),
-            "poll" => Ok(DriverChoice::Poll),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("there is no driver {name:?}: choose \"auto\" or \"poll\""),
-            )),
-        }
-    }
-}
-
-impl DriverChoice {
-    fn resolve(self) -> io::Result<DriverKind> {
-        let choice = match (self, std::env::var_os(VARIABLE)) {
-            (DriverChoice::Auto, Some(name)) if !name.is_empty() => {
-                let name = name.to_string_lossy();
-                name.parse().map_err(|error: io::Error| {
-                    io::Error::new(error.kind(), format!("{VARIABLE}: {error}"))
-                })?
-            }
-            (choice, _) => choice,
-        };
-        match choice {
-            DriverChoice::Auto | DriverChoice::Poll => Ok(DriverKind::Poll),
-        }
-    }
-}
 
 /// Configures an event loop.
 ///
@@ -127,10 +80,10 @@ impl Builder {
     /// Makes the loop, to be turned by hand or by [`EventLoop::run_until`].
     ///
     /// # Errors
-    /// When the system gives no descriptor for the driver, when `SQUALL_DRIVER` names one that does not exist, and when as many loops
-    /// exist in the process as wakers can name (4094).
+    /// When the system gives no descriptor for the driver, when a driver was asked for that is not offered here (the error says why), when
+    /// `SQUALL_DRIVER` names one that does not exist, and when as many loops exist in the process as wakers can name (4094).
     pub fn build(&self) -> io::Result<EventLoop> {
-        let driver = if self.is_virtual { DriverKind::Null } else { self.driver.resolve()? };
+        let driver = if self.is_virtual { None } else { Some(self.driver.resolve()?) };
         let (patience, callback_panics) = (self.patience, self.callback_panics);
         Core::new(&Setup { driver, patience, callback_panics }).map(EventLoop::from_core)
     }
@@ -162,17 +115,5 @@ impl Builder {
     ) -> Result<(), E> {
         super::life::refuse_nesting("run_forever");
         self.build()?.run_forever(setup)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_driver_that_does_not_exist_is_refused_with_the_names_of_those_that_do() {
-        let error = "kqueue".parse::<DriverChoice>().unwrap_err().to_string();
-        assert_eq!(error, "there is no driver \"kqueue\": choose \"auto\" or \"poll\"");
-        assert_eq!("poll".parse::<DriverChoice>().unwrap(), DriverChoice::Poll);
     }
 }

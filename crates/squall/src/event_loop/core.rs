@@ -2,9 +2,10 @@
 //!
 //! Fields are cells and short borrows; no borrow is held while user code runs.
 
+use super::choice::DriverChoice;
 use super::current::Entered;
 use super::quantum::Quantum;
-use crate::driver::{Cause, Driver, DriverKind, Orphans, Waiter};
+use crate::driver::{Cause, Driver, Orphans, Waiter};
 use crate::task::{self, CallbackPanics, Enter, Handle, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
@@ -37,14 +38,15 @@ pub(crate) struct Core {
 
 /// What a loop is made from.
 pub(super) struct Setup {
-    pub(super) driver: DriverKind,
+    /// `None`: no outside world, and virtual time.
+    pub(super) driver: Option<DriverChoice>,
     pub(super) patience: Duration,
     pub(super) callback_panics: CallbackPanics,
 }
 
 impl Core {
     pub(super) fn new(setup: &Setup) -> io::Result<Core> {
-        let is_virtual = setup.driver == DriverKind::Null;
+        let is_virtual = setup.driver.is_none();
         let patience = setup.patience;
         let tasks = Tasks::lease()?;
         tasks.set_callback_panics(setup.callback_panics);
@@ -52,8 +54,8 @@ impl Core {
         let first = cell.next_generation.load(Ordering::Relaxed);
         cell.uses_bell.store(is_virtual, Ordering::Relaxed);
         let driver = match setup.driver {
-            DriverKind::Null => Ok(Driver::null(first)),
-            DriverKind::Poll => cell.notifier().and_then(|notifier| Driver::poll(notifier, first)),
+            None => Ok(Driver::null(first)),
+            Some(choice) => cell.notifier().and_then(|notifier| choice.start(notifier, first)),
         };
         let driver = match driver {
             Ok(driver) => driver,

@@ -3,7 +3,7 @@
 use super::core::{Core, Idle};
 use super::current::{self, Entered};
 use super::{Builder, LoopHandle};
-use crate::driver::DriverKind;
+use crate::driver::{DriverKind, IoTotals};
 use crate::task::{Handle, JoinHandle, NewTask, Standing};
 use std::fmt;
 use std::future::Future;
@@ -77,6 +77,22 @@ pub fn stop() {
 #[track_caller]
 pub fn driver() -> DriverKind {
     current::with("squall::driver", |core| core.driver.borrow().kind())
+}
+
+/// What the current loop's driver holds: bytes each way, operations, buffers.
+///
+/// # Panics
+/// Outside a loop.
+///
+/// ```
+/// squall::run(async {
+///     let totals = squall::io_totals();
+///     assert_eq!((totals.unread_bytes, totals.unsent_bytes), (0, 0));
+/// });
+/// ```
+#[track_caller]
+pub fn io_totals() -> IoTotals {
+    current::with("squall::io_totals", |core| core.driver.borrow().totals())
 }
 
 #[track_caller]

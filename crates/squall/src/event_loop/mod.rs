@@ -4,6 +4,7 @@
 
 mod builder;
 mod catch;
+mod choice;
 mod core;
 mod current;
 mod life;
@@ -15,11 +16,12 @@ mod test_harness;
 mod turn;
 mod yield_now;
 
-pub use builder::{Builder, DriverChoice};
+pub use builder::Builder;
 pub use catch::{CatchUnwind, Panicked, catch_unwind};
+pub use choice::DriverChoice;
 pub(crate) use core::Core;
 pub(crate) use current::{Home, try_with, with};
-pub use life::{EventLoop, driver, run, run_forever, stop};
+pub use life::{EventLoop, driver, io_totals, run, run_forever, stop};
 pub use loop_handle::{LoopHandle, RemoteHandle};
 pub use quantum::MOST_POLLS_BETWEEN_LOOKS;
 pub use spawn::{spawn, spawn_named};

@@ -53,15 +53,30 @@ impl Socket {
         self.home.with(what, |core| f(&mut core.driver.borrow_mut(), self.key, self.as_fd()))
     }
 
-    /// Takes the descriptor back from the loop.
-    pub(crate) fn detach(mut self, what: &str) -> io::Result<OwnedFd> {
-        self.home.with(what, |core| {
+    /// Takes the descriptor back from the loop, and what its driver has received and nobody has read.
+    pub(crate) fn detach(mut self, what: &str) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let unread = self.home.with(what, |core| {
             core.leave_parent();
-            let orphans = core.driver.borrow_mut().detach(self.key, self.as_fd());
+            let mut driver = core.driver.borrow_mut();
+            driver.settle(self.key).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    format!("{what}: bytes that were written are still to be sent: await flush() before"),
+                ),
+                _ => error,
+            })?;
+            let unread = driver.take_unread(self.key);
+            let orphans = driver.detach(self.key, self.as_fd());
+            drop(driver);
             core.wake_orphans(orphans);
-            Ok(())
+            Ok(unread)
         })?;
-        Ok(self.fd.take().expect("a socket has its descriptor until it is taken apart"))
+        Ok((self.fd.take().expect("a socket has its descriptor until it is taken apart"), unread))
+    }
+
+    /// Puts back what another loop's driver had received.
+    pub(crate) fn put_unread(&self, what: &str, bytes: &[u8]) -> io::Result<()> {
+        self.with_driver(what, |driver, key, _| driver.put_unread(key, bytes))
     }
 
     fn close(core: &Core, key: SocketKey, fd: OwnedFd) {

@@ -221,8 +221,11 @@ impl TcpListener {
     ///
     /// # Errors
     /// On another loop than the listener's; it is closed then.
+    ///
+    /// Connections that the `uring` driver has accepted and nobody has taken (16 at most) are closed:
+    /// [`try_accept`](Self::try_accept) takes them before.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
-        let listener = std::net::TcpListener::from(self.socket.detach("TcpListener::into_std")?);
+        let listener = std::net::TcpListener::from(self.socket.detach("TcpListener::into_std")?.0);
         listener.set_nonblocking(false)?;
         Ok(listener)
     }

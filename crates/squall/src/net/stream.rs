@@ -102,9 +102,18 @@ impl TcpStream {
     /// Gives the stream to the standard library, in blocking mode.
     ///
     /// # Errors
-    /// On another loop than the stream's; it is closed then.
+    /// On another loop than the stream's. With bytes still to be sent: await [`flush`](Self::flush) before. With bytes that the `uring` driver has
+    /// received and nobody has read: read them before, until [`try_read`](Self::try_read) gives `WouldBlock`, or
+    /// [`detach`](Self::detach). The stream is closed then.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        let stream = std::net::TcpStream::from(self.socket.detach("TcpStream::into_std")?);
+        let (fd, unread) = self.socket.detach("TcpStream::into_std")?;
+        if !unread.is_empty() {
+            return Err(io::Error::other(format!(
+                "TcpStream::into_std: {} bytes have arrived that were not read: read them before, until try_read gives WouldBlock",
+                unread.len()
+            )));
+        }
+        let stream = std::net::TcpStream::from(fd);
         stream.set_nonblocking(false)?;
         Ok(stream)
     }
@@ -112,9 +121,10 @@ impl TcpStream {
     /// Lets the stream go from its loop, to be [attached](DetachedTcpStream::attach) to another one.
     ///
     /// # Errors
-    /// On another loop than the stream's; it is closed then.
+    /// On another loop than the stream's, and with bytes still to be sent: await [`flush`](Self::flush) before. The stream is closed then.
     pub fn detach(self) -> io::Result<DetachedTcpStream> {
-        Ok(DetachedTcpStream { fd: self.socket.detach("TcpStream::detach")? })
+        let (fd, unread) = self.socket.detach("TcpStream::detach")?;
+        Ok(DetachedTcpStream { fd, unread })
     }
 
     // --- reading -------------------------------------------------------------------------------------------------
@@ -418,19 +428,23 @@ impl fmt::Debug for TcpStream {
 #[derive(Debug)]
 pub struct DetachedTcpStream {
     fd: OwnedFd,
+    /// What has arrived and was not read.
+    unread: Vec<u8>,
 }
 
 impl DetachedTcpStream {
     /// Gives the stream to the current loop.
     ///
     /// # Errors
-    /// Under virtual time.
+    /// Under virtual time; on a loop of another driver, with bytes that were received and not read.
     ///
     /// # Panics
     /// Outside a loop.
     #[track_caller]
     pub fn attach(self) -> io::Result<TcpStream> {
-        TcpStream::adopt("DetachedTcpStream::attach", self.fd)
+        let stream = TcpStream::adopt("DetachedTcpStream::attach", self.fd)?;
+        stream.socket.put_unread("DetachedTcpStream::attach", &self.unread)?;
+        Ok(stream)
     }
 }
 

@@ -34,14 +34,8 @@ impl Selector {
         use epoll::EventFlags as F;
         let flags = F::IN | F::OUT | F::RDHUP | F::PRI | F::ET;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags).map_err(|errno| match errno {
-            Errno::PERM => io::Error::new(
-                io::ErrorKind::Unsupported,
-                "this descriptor has no readiness to wait for (a regular file or a directory is always ready: use blocking::run for its calls)",
-            ),
-            Errno::EXIST => io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "this descriptor is watched by the event loop already; give try_clone()'s duplicate to a second owner",
-            ),
+            Errno::PERM => crate::driver::direct::no_readiness(),
+            Errno::EXIST => crate::driver::direct::watched_already(),
             errno => errno.into(),
         })
     }
@@ -133,7 +127,7 @@ impl Notifier {
         Ok(Notifier { eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::driver) fn as_fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
     }
 
@@ -142,12 +136,12 @@ impl Notifier {
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
-    pub(super) fn drain(&self) {
+    pub(in crate::driver) fn drain(&self) {
         let _ = rustix::io::read(&self.eventfd, &mut [0u8; 8]);
     }
 }
 
-pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+pub(in crate::driver) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
     let (stream, peer) =
         rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     Ok((stream, peer.and_then(|peer| SocketAddr::try_from(peer).ok())))

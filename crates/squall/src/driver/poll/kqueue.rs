@@ -110,7 +110,7 @@ impl Notifier {
         Ok(Notifier { read, write })
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(in crate::driver) fn as_fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
@@ -119,12 +119,12 @@ impl Notifier {
         let _ = rustix::io::write(&self.write, &[1]);
     }
 
-    pub(super) fn drain(&self) {
+    pub(in crate::driver) fn drain(&self) {
         while matches!(rustix::io::read(&self.read, &mut [0u8; 64]), Ok(64)) {}
     }
 }
 
-pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+pub(in crate::driver) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
     let (stream, peer) = rustix::net::acceptfrom(listener)?;
     rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&stream, true)?;

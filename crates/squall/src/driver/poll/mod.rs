@@ -17,14 +17,15 @@ mod kqueue;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 use kqueue as sys;
 
+#[cfg(all(feature = "uring", target_os = "linux"))]
+pub(super) use slack::ExactWaits;
 pub(crate) use sys::Notifier;
+pub(super) use sys::accept;
 
 use super::chunk::{Chunk, ChunkPool};
 use super::socket::Direction;
 use super::socket_table::{Armed, OpId, Orphans, SocketKey, SocketTable, WatchState};
-use super::{Cause, Role, Waiter};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use super::{Cause, IoTotals, Role, Waiter, direct};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -39,9 +40,6 @@ struct Event {
 
 /// The notifier's token; no socket has it, as there are fewer sockets than 2^32 - 1.
 const NOTIFIER: u64 = u64::MAX;
-
-/// The kernel takes no more slices in one call; the rest waits for the next.
-const MOST_SLICES: usize = 1024;
 
 pub(crate) struct PollDriver {
     selector: sys::Selector,
@@ -67,6 +65,29 @@ impl PollDriver {
 
     pub(super) fn sockets(&self) -> usize {
         self.sockets.len()
+    }
+
+    pub(super) fn totals(&self) -> IoTotals {
+        IoTotals::default()
+    }
+
+    /// Nothing is under way but in the kernel's own memory.
+    pub(super) fn settle(&mut self, key: SocketKey) -> io::Result<()> {
+        self.sockets.get(key).map(drop)
+    }
+
+    pub(super) fn take_unread(&mut self, _: SocketKey) -> Vec<u8> {
+        Vec::new()
+    }
+
+    pub(super) fn put_unread(&mut self, _: SocketKey, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the stream comes from a loop of another driver, with bytes that were received there and not read: read them before detach()",
+        ))
     }
 
     pub(super) fn attach(&mut self, role: Role) -> io::Result<SocketKey> {
@@ -108,57 +129,20 @@ impl PollDriver {
     }
 
     pub(super) fn accept(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-        let entry = self.sockets.get(key)?;
-        if !entry.ready_recv {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        loop {
-            match sys::accept(fd) {
-                Ok((stream, Some(peer))) => return Ok((stream, peer)),
-                // A peer without an address has gone again (macOS), or gave up while it stood in the backlog.
-                Ok((_, None)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    entry.mark_drained(Direction::Recv);
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        direct::accept(self.sockets.get(key)?, fd)
     }
 
     pub(super) fn connect(&mut self, key: SocketKey, fd: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
-        let entry = self.sockets.get(key)?;
-        match rustix::net::connect(fd, &to) {
-            Ok(()) => {
-                entry.role = Role::Stream;
-                (entry.ready_recv, entry.ready_send) = (true, true);
-                Ok(())
-            }
-            Err(Errno::INPROGRESS | Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(errno) => Err(errno.into()),
-        }
+        direct::connect(self.sockets.get(key)?, fd, to)
     }
 
     pub(super) fn connect_result(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = self.sockets.get(key)?;
-        if !entry.ready_send {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if let Err(errno) = rustix::net::sockopt::socket_error(fd)? {
-            return Err(errno.into());
-        }
-        // A spurious wake: neither failed nor connected.
-        if matches!(rustix::net::getpeername(fd), Err(Errno::NOTCONN)) {
-            entry.ready_send = false;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        entry.role = Role::Stream;
-        entry.ready_recv = true;
-        Ok(())
+        direct::connect_result(self.sockets.get(key)?, fd)
     }
 
+    #[inline]
     pub(super) fn recv(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-        receive_into(&mut self.sockets, key, fd, into)
+        direct::recv(&mut self.sockets, key, fd, into)
     }
 
     pub(super) fn recv_vectored(
@@ -167,62 +151,21 @@ impl PollDriver {
         fd: BorrowedFd<'_>,
         into: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
-        let first = into.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
-        let most = into.len().min(first + MOST_SLICES);
-        let into = &mut into[first..most];
-        let room = into.iter().map(|slice| slice.len()).sum();
-        receive(&mut self.sockets, key, room, || rustix::io::readv(fd, &mut *into))
+        direct::recv_vectored(&mut self.sockets, key, fd, into)
     }
 
     pub(super) fn peek(&mut self, key: SocketKey, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
-        let entry = self.sockets.get(key)?;
-        if let Some(known) = entry.state.before_recv(into.len()) {
-            return known;
-        }
-        if !entry.ready_recv {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let answer = until_uninterrupted(|| Ok(rustix::net::recv(fd, &mut *into, RECV | RecvFlags::PEEK)?.0));
-        if answer == Err(Errno::WOULDBLOCK) {
-            entry.mark_drained(Direction::Recv);
-        }
-        // Nothing comes after the end, so a look may find it.
-        entry.state.after_recv(answer.map_err(io::Error::from))
-    }
-
-    pub(super) fn recv_chunk(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<Option<Chunk>> {
-        let PollDriver { sockets, chunks, .. } = self;
-        if sockets.get(key)?.waits_for_data() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        chunks.fill(|into| receive_into(sockets, key, fd, into))
+        direct::peek(self.sockets.get(key)?, fd, into)
     }
 
     #[inline]
-    fn transmit(
-        &mut self,
-        key: SocketKey,
-        bytes: usize,
-        try_it: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> io::Result<usize> {
-        let entry = self.sockets.get(key)?;
-        if let Some(known) = entry.state.before_send(bytes) {
-            return known;
-        }
-        if !entry.ready_send {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let answer = until_uninterrupted(try_it);
-        match &answer {
-            Ok(n) if *n == bytes || entry.has_hung_up => {}
-            Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Send),
-            Err(_) => {}
-        }
-        entry.state.after_send(answer.map_err(io::Error::from))
+    pub(super) fn recv_chunk(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<Option<Chunk>> {
+        direct::recv_chunk(&mut self.sockets, &self.chunks, key, fd)
     }
 
+    #[inline]
     pub(super) fn send(&mut self, key: SocketKey, fd: BorrowedFd<'_>, from: &[u8]) -> io::Result<usize> {
-        self.transmit(key, from.len(), || rustix::net::send(fd, from, SEND))
+        direct::send(self.sockets.get(key)?, fd, from)
     }
 
     pub(super) fn send_vectored(
@@ -231,12 +174,7 @@ impl PollDriver {
         fd: BorrowedFd<'_>,
         from: &[IoSlice<'_>],
     ) -> io::Result<usize> {
-        let first = from.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
-        let from = &from[first..from.len().min(first + MOST_SLICES)];
-        let bytes = from.iter().map(|slice| slice.len()).sum();
-        self.transmit(key, bytes, || {
-            rustix::net::sendmsg(fd, from, &mut rustix::net::SendAncillaryBuffer::default(), SEND)
-        })
+        direct::send_vectored(self.sockets.get(key)?, fd, from)
     }
 
     pub(super) fn flush(&mut self, key: SocketKey) -> io::Result<()> {
@@ -245,24 +183,7 @@ impl PollDriver {
     }
 
     pub(super) fn shutdown(&mut self, key: SocketKey, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-        let entry = self.sockets.get(key)?;
-        let rustix_how = match how {
-            Shutdown::Read => rustix::net::Shutdown::Read,
-            Shutdown::Write => rustix::net::Shutdown::Write,
-            Shutdown::Both => rustix::net::Shutdown::Both,
-        };
-        let sent = if matches!(how, Shutdown::Read) { None } else { entry.state.before_shutdown_send() };
-        match sent {
-            Some(known) if matches!(how, Shutdown::Write) => return known,
-            _ => {}
-        }
-        // The kernel reports a shutdown of its own doing as an edge, but a waiter here must not depend on that.
-        (entry.ready_recv, entry.ready_send) = (true, true);
-        match rustix::net::shutdown(fd, rustix_how) {
-            // No connection is left to be shut down: that is what was asked for.
-            Ok(()) | Err(Errno::NOTCONN) => sent.unwrap_or(Ok(())),
-            Err(errno) => Err(errno.into()),
-        }
+        direct::shutdown(self.sockets.get(key)?, fd, how)
     }
 
     pub(super) fn is_ready(
@@ -273,7 +194,7 @@ impl PollDriver {
     ) -> io::Result<bool> {
         // Before the question, so that what cannot be watched says so each time, whether or not it is ready now.
         self.watch(key, fd)?;
-        ask(fd, direction)
+        direct::ask(fd, direction)
     }
 
     pub(super) fn begin_watch(
@@ -302,7 +223,7 @@ impl PollDriver {
         if entry.watched().is_none() {
             self.watch(key, fd)?;
         } else if entry.seems_ready(direction) {
-            if ask(fd, direction)? {
+            if direct::ask(fd, direction)? {
                 return Ok(true);
             }
             entry.mark_drained(direction);
@@ -365,71 +286,5 @@ impl PollDriver {
                 entry.mark_ready(Direction::Send, woken);
             }
         })
-    }
-}
-
-/// The mode is a descriptor's only for all its duplicates together, in other processes too; a call of ours must never block.
-const RECV: RecvFlags = RecvFlags::DONTWAIT;
-
-/// A peer that is gone must come back as an error, not as a signal that ends the process.
-#[cfg(not(target_os = "macos"))]
-const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
-/// macOS has no such flag: sockets get `SO_NOSIGPIPE` when they are made.
-#[cfg(target_os = "macos")]
-const SEND: SendFlags = SendFlags::DONTWAIT;
-
-#[inline]
-fn receive_into(
-    sockets: &mut SocketTable,
-    key: SocketKey,
-    fd: BorrowedFd<'_>,
-    into: &mut [u8],
-) -> io::Result<usize> {
-    receive(sockets, key, into.len(), || Ok(rustix::net::recv(fd, &mut *into, RECV)?.0))
-}
-
-/// A receive into so much room, if it may be tried.
-#[inline]
-fn receive(
-    sockets: &mut SocketTable,
-    key: SocketKey,
-    room: usize,
-    try_it: impl FnMut() -> rustix::io::Result<usize>,
-) -> io::Result<usize> {
-    let entry = sockets.get(key)?;
-    if let Some(known) = entry.state.before_recv(room) {
-        return known;
-    }
-    if !entry.ready_recv {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    let answer = until_uninterrupted(try_it);
-    match &answer {
-        Ok(n) if *n == room || *n == 0 || entry.has_hung_up => {}
-        Ok(_) | Err(Errno::WOULDBLOCK) => entry.mark_drained(Direction::Recv),
-        Err(_) => {}
-    }
-    entry.state.after_recv(answer.map_err(io::Error::from))
-}
-
-/// Asks the kernel whether a descriptor is ready now.
-fn ask(fd: BorrowedFd<'_>, direction: Direction) -> io::Result<bool> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let flags = match direction {
-        Direction::Recv => PollFlags::IN | PollFlags::PRI,
-        Direction::Send => PollFlags::OUT,
-    };
-    let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
-    until_uninterrupted(|| poll(&mut fds, Some(&Timespec::default())))?;
-    Ok(!fds[0].revents().is_empty())
-}
-
-#[inline]
-fn until_uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            answer => return answer,
-        }
     }
 }

@@ -14,13 +14,13 @@ thread_local! {
 }
 
 /// While one stands, waits of this thread end when they should.
-pub(super) struct ExactWaits {
+pub(in crate::driver) struct ExactWaits {
     /// It is a property of the thread.
     _not_send: PhantomData<*const ()>,
 }
 
 impl ExactWaits {
-    pub(super) fn new() -> ExactWaits {
+    pub(in crate::driver) fn new() -> ExactWaits {
         let (drivers, before) = EXACT.get();
         let before = if drivers > 0 { before } else { replace_slack(1) };
         EXACT.set((drivers + 1, before));

@@ -1,0 +1,105 @@
+//! Which driver a loop runs on: what the program says, else what the environment says, else the best that works here.
+
+use crate::driver::{Driver, Notifier};
+use std::io;
+use std::str::FromStr;
+use std::sync::Once;
+
+/// The environment variable that picks the driver where the program does not.
+const VARIABLE: &str = "SQUALL_DRIVER";
+
+/// Which driver a loop shall use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum DriverChoice {
+    /// What the environment variable `SQUALL_DRIVER` names, else the best that works here: `uring`, or `poll` where the kernel or a sandbox does
+    /// not offer io_uring.
+    #[default]
+    Auto,
+    /// Completions by io_uring. Where that is not offered, building the loop is an error that says why.
+    Uring,
+    /// Readiness by epoll or kqueue.
+    Poll,
+}
+
+impl FromStr for DriverChoice {
+    type Err = io::Error;
+
+    fn from_str(name: &str) -> io::Result<DriverChoice> {
+        match name {
+            "auto" => Ok(DriverChoice::Auto),
+            "uring" => Ok(DriverChoice::Uring),
+            "poll" => Ok(DriverChoice::Poll),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("there is no driver {name:?}: choose \"auto\", \"uring\" or \"poll\""),
+            )),
+        }
+    }
+}
+
+impl DriverChoice {
+    /// The choice, once the environment was asked.
+    pub(super) fn resolve(self) -> io::Result<DriverChoice> {
+        Ok(match (self, std::env::var_os(VARIABLE)) {
+            (DriverChoice::Auto, Some(name)) if !name.is_empty() => {
+                let name = name.to_string_lossy();
+                name.parse().map_err(|error: io::Error| {
+                    io::Error::new(error.kind(), format!("{VARIABLE}: {error}"))
+                })?
+            }
+            (choice, _) => choice,
+        })
+    }
+
+    /// The driver, or the next best where the choice is ours.
+    pub(super) fn start(self, notifier: &'static Notifier, first_generation: u64) -> io::Result<Driver> {
+        // Miri does not know io_uring.
+        let refused = match self {
+            DriverChoice::Poll => return Driver::poll(notifier, first_generation),
+            DriverChoice::Auto if cfg!(miri) => return Driver::poll(notifier, first_generation),
+            _ => match Driver::uring(notifier, first_generation) {
+                Ok(driver) => return Ok(driver),
+                Err(error) => error,
+            },
+        };
+        let why = explain(&refused);
+        if self == DriverChoice::Uring {
+            return Err(io::Error::new(refused.kind(), format!("io_uring is not to be had here: {why}")));
+        }
+        static SAID: Once = Once::new();
+        if cfg!(all(feature = "uring", target_os = "linux")) {
+            SAID.call_once(|| {
+                eprintln!("squall: the driver is poll, since io_uring is not to be had here: {why}")
+            });
+        }
+        Driver::poll(notifier, first_generation)
+    }
+}
+
+/// What stands in the way, and what would help.
+fn explain(error: &io::Error) -> String {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "the sandbox forbids it, as containers do by default, or the system does (sysctl kernel.io_uring_disabled)"
+        }
+        Some(libc::ENOSYS) => "the kernel has none, or the sandbox hides it",
+        Some(libc::EINVAL) => "the kernel is older than 6.1",
+        Some(libc::ENOMEM) => "the limit of locked memory is too low (ulimit -l)",
+        Some(libc::EMFILE | libc::ENFILE) => "no descriptor is left (ulimit -n)",
+        _ => return error.to_string(),
+    };
+    format!("{advice} ({error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_does_not_exist_is_refused_with_the_names_of_those_that_do() {
+        let error = "kqueue".parse::<DriverChoice>().unwrap_err().to_string();
+        assert_eq!(error, "there is no driver \"kqueue\": choose \"auto\", \"uring\" or \"poll\"");
+        assert_eq!("poll".parse::<DriverChoice>().unwrap(), DriverChoice::Poll);
+    }
+}
