@@ -1,7 +1,7 @@
 //! epoll, eventfd and accept4. The same few names as `kqueue.rs`.
 
-use super::Event;
 use super::slack::ExactWaits;
+use super::watches::Event;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -38,6 +38,11 @@ impl Selector {
             Errno::EXIST => crate::driver::direct::watched_already(),
             errno => errno.into(),
         })
+    }
+
+    #[cfg(feature = "uring")]
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 
     pub(super) fn remove(&self, fd: BorrowedFd<'_>) {

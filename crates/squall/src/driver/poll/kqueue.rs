@@ -1,6 +1,6 @@
 //! kqueue, a pipe as notifier, and accept. The same few names as `epoll.rs`. Checked by the compiler only; not run here.
 
-use super::Event;
+use super::watches::Event;
 use rustix::event::kqueue::{self, EventFilter, EventFlags};
 use rustix::io::Errno;
 use std::io;

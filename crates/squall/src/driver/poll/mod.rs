@@ -17,10 +17,11 @@ mod kqueue;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 use kqueue as sys;
 
-#[cfg(all(feature = "uring", target_os = "linux"))]
-pub(super) use slack::ExactWaits;
+mod watches;
+
 pub(crate) use sys::Notifier;
 pub(super) use sys::accept;
+pub(super) use watches::Watches;
 
 use super::chunk::{Chunk, ChunkPool};
 use super::socket::Direction;
@@ -28,35 +29,21 @@ use super::socket_table::{Armed, OpId, Orphans, SocketKey, SocketTable, WatchSta
 use super::{Cause, IoTotals, Role, Waiter, direct};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-
-/// What the kernel said of one descriptor.
-struct Event {
-    token: u64,
-    readable: bool,
-    writable: bool,
-    hung_up: bool,
-}
-
-/// The notifier's token; no socket has it, as there are fewer sockets than 2^32 - 1.
-const NOTIFIER: u64 = u64::MAX;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub(crate) struct PollDriver {
-    selector: sys::Selector,
+    watches: Watches,
     sockets: SocketTable,
     chunks: ChunkPool,
-    /// Descriptors that were forgotten without a word to the kernel, since they were another thread's by then. If one was not closed, the kernel
-    /// watches it still, in vain.
-    abandoned: Vec<RawFd>,
     notifier: &'static Notifier,
 }
 
 impl PollDriver {
     pub(super) fn new(notifier: &'static Notifier, first_generation: u64) -> io::Result<PollDriver> {
-        let selector = sys::Selector::new()?;
-        selector.add(notifier.as_fd(), NOTIFIER)?;
+        let watches = Watches::new()?;
+        watches.add_notifier(notifier)?;
         let sockets = SocketTable::new(first_generation);
-        Ok(PollDriver { selector, sockets, chunks: ChunkPool::default(), abandoned: Vec::new(), notifier })
+        Ok(PollDriver { watches, sockets, chunks: ChunkPool::default(), notifier })
     }
 
     pub(super) fn next_generation(&self) -> u64 {
@@ -97,34 +84,24 @@ impl PollDriver {
     pub(super) fn detach(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> Orphans {
         let Some((orphans, watched)) = self.sockets.remove(key) else { return [None; 2] };
         if watched.is_some() {
-            self.selector.remove(fd);
+            self.watches.unwatch(fd);
         }
         orphans
     }
 
     pub(super) fn forget(&mut self, key: SocketKey) -> Orphans {
         let Some((orphans, watched)) = self.sockets.remove(key) else { return [None; 2] };
-        self.abandoned.extend(watched.filter(|fd| !self.abandoned.contains(fd)));
+        if let Some(fd) = watched {
+            self.watches.abandon(fd);
+        }
         orphans
     }
 
-    /// Tells the kernel of a descriptor, once.
     fn watch(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = self.sockets.get(key)?;
-        if entry.watched().is_some() {
-            return Ok(());
-        }
-        if let Some(at) = self.abandoned.iter().position(|abandoned| *abandoned == fd.as_raw_fd()) {
-            self.abandoned.swap_remove(at);
-            self.selector.remove(fd);
-        }
-        self.selector.add(fd, key.token())?;
-        entry.set_watched(fd.as_raw_fd());
-        Ok(())
+        self.watches.watch(&mut self.sockets, key, fd)
     }
 
     pub(super) fn close(&mut self, key: SocketKey, fd: OwnedFd) -> Orphans {
-        // Closing alone would end the registration only if nobody holds a duplicate of the descriptor.
         self.detach(key, fd.as_fd())
     }
 
@@ -272,19 +249,9 @@ impl PollDriver {
         timeout_ns: Option<u64>,
         woken: &mut Vec<(Waiter, Cause)>,
     ) -> io::Result<()> {
-        let (sockets, notifier) = (&mut self.sockets, self.notifier);
-        self.selector.wait(timeout_ns, |event| {
-            if event.token == NOTIFIER {
-                return notifier.drain();
-            }
-            let Some(entry) = sockets.by_token(event.token) else { return };
-            entry.has_hung_up |= event.hung_up;
-            if event.readable {
-                entry.mark_ready(Direction::Recv, woken);
-            }
-            if event.writable {
-                entry.mark_ready(Direction::Send, woken);
-            }
-        })
+        if self.watches.wait(timeout_ns, &mut self.sockets, woken)? {
+            self.notifier.drain();
+        }
+        Ok(())
     }
 }

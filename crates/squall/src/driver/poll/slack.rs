@@ -14,13 +14,13 @@ thread_local! {
 }
 
 /// While one stands, waits of this thread end when they should.
-pub(in crate::driver) struct ExactWaits {
+pub(super) struct ExactWaits {
     /// It is a property of the thread.
     _not_send: PhantomData<*const ()>,
 }
 
 impl ExactWaits {
-    pub(in crate::driver) fn new() -> ExactWaits {
+    pub(super) fn new() -> ExactWaits {
         let (drivers, before) = EXACT.get();
         let before = if drivers > 0 { before } else { replace_slack(1) };
         EXACT.set((drivers + 1, before));

@@ -7,14 +7,13 @@
 //! A descriptor's number must not go to another file while a queued operation names it, because the kernel looks it up when it takes the operation in.
 //! So descriptors with operations that were not handed over are closed after the next call.
 
-use super::conn::Flight;
 use super::ring::Wait;
 use super::{Kind, UringDriver};
 use crate::driver::Role;
 use crate::driver::socket_table::{Orphans, SocketKey};
 use io_uring::{opcode, types};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Draining sockets are looked at so often,
@@ -31,6 +30,7 @@ impl UringDriver {
     pub(in crate::driver) fn close(&mut self, key: SocketKey, fd: OwnedFd) -> Orphans {
         let Some(orphans) = self.retire(key) else { return [None; 2] };
         let index = key.index();
+        self.unwatch(index, fd.as_fd());
         if self.sockets.at(index).role == Role::Listener {
             self.close_listener(index, fd);
             return orphans;
@@ -62,19 +62,23 @@ impl UringDriver {
     fn retire(&mut self, key: SocketKey) -> Option<Orphans> {
         let orphans = self.sockets.retire(key)?;
         self.retired += 1;
-        let conn = self.conn(key.index());
-        conn.is_retired = true;
-        let fd = conn.fd;
-        if self.sockets.at(key.index()).role == Role::Source {
-            self.sources.remove(&fd);
-        }
+        self.conn(key.index()).is_retired = true;
         Some(orphans)
     }
 
+    pub(super) fn unwatch(&mut self, index: u32, fd: BorrowedFd<'_>) {
+        let entry = self.sockets.at(index);
+        if entry.watched().is_some() {
+            entry.set_unwatched();
+            self.watches.unwatch(fd);
+        }
+    }
+
     /// Lets a descriptor go, open. The caller has [settled](Self::settle) it if that matters to what happens next.
-    pub(in crate::driver) fn detach(&mut self, key: SocketKey, _fd: BorrowedFd<'_>) -> Orphans {
+    pub(in crate::driver) fn detach(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> Orphans {
         let Some(orphans) = self.retire(key) else { return [None; 2] };
         let index = key.index();
+        self.unwatch(index, fd);
         self.discard_unread(index);
         self.give_up_sending(index);
         self.cancel_all(index);
@@ -87,6 +91,9 @@ impl UringDriver {
     /// Lets a descriptor go that is closed already.
     pub(in crate::driver) fn forget(&mut self, key: SocketKey) -> Orphans {
         let Some(orphans) = self.retire(key) else { return [None; 2] };
+        if let Some(fd) = self.sockets.at(key.index()).watched() {
+            self.watches.abandon(fd);
+        }
         self.cancel_all(key.index());
         self.free_if_done(key.index());
         orphans
@@ -141,11 +148,6 @@ impl UringDriver {
 
     fn cancel_all(&mut self, index: u32) {
         self.stop_receiving(index);
-        let conn = self.conn(index);
-        if conn.poll == Flight::Armed {
-            conn.poll = Flight::Cancelling;
-            self.cancel(index, Kind::Poll, 0);
-        }
         if let Some(more) = self.conn(index).more.as_mut() {
             let is_connecting =
                 more.connecting.as_ref().is_some_and(|connecting| connecting.result.is_none());

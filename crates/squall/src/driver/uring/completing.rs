@@ -44,6 +44,10 @@ impl UringDriver {
                 }
                 return;
             }
+            Kind::Watches => {
+                self.is_listening = false;
+                return;
+            }
             Kind::Tick => return self.tick(),
             _ => {}
         }
@@ -53,7 +57,6 @@ impl UringDriver {
         match kind {
             Kind::Recv => self.received(index, completion),
             Kind::Send => self.sent(index, completion.result),
-            Kind::Poll => self.polled(index, completion.result, has_more),
             Kind::Accept => self.accepted(index, place, completion.result),
             _ => self.connected(index, completion.result),
         }
@@ -120,40 +123,6 @@ impl UringDriver {
             return self.finish_draining(index);
         }
         self.sockets.at(index).mark_ready(Direction::Send, &mut self.woken);
-    }
-
-    fn polled(&mut self, index: u32, result: i32, has_more: bool) {
-        let conn = self.conn(index);
-        if !has_more {
-            conn.poll = Flight::Idle;
-        }
-        if conn.is_retired {
-            return;
-        }
-        let is_watched = conn.poll == Flight::Armed;
-        let entry = self.sockets.at(index);
-        if !is_watched {
-            entry.set_unwatched();
-        }
-        let (readable, writable) = if result < 0 || !has_more {
-            // The watch has ended: both sides look for themselves, and watch anew if they have to wait.
-            (true, true)
-        } else {
-            let events = result as i16;
-            let hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0;
-            // A read stops short at urgent data too, with more behind it.
-            entry.has_hung_up |= hung_up || events & libc::POLLPRI != 0;
-            (
-                hung_up || events & (libc::POLLIN | libc::POLLPRI) != 0,
-                events & (libc::POLLOUT | libc::POLLHUP | libc::POLLERR) != 0,
-            )
-        };
-        if readable {
-            entry.mark_ready(Direction::Recv, &mut self.woken);
-        }
-        if writable {
-            entry.mark_ready(Direction::Send, &mut self.woken);
-        }
     }
 
     fn accepted(&mut self, index: u32, place: u8, result: i32) {

@@ -44,7 +44,6 @@ pub(super) struct Conn {
     /// Operations of the kernel that name this entry: it is not given to another socket before they have completed.
     pub(super) in_flight: u16,
     pub(super) recv: Flight,
-    pub(super) poll: Flight,
     /// System calls move its bytes, and readiness is waited for, as under the `poll` driver.
     pub(super) is_direct: bool,
     /// Stands in the list of those with bytes to send.
@@ -85,7 +84,6 @@ impl Conn {
             fd: -1,
             in_flight: 0,
             recv: Flight::Idle,
-            poll: Flight::Idle,
             is_direct: false,
             is_dirty: false,
             is_retired: false,

@@ -24,20 +24,19 @@ pub(super) use buffers::Lent;
 
 use self::accepting::Accepting;
 use self::buffers::BufferRing;
-use self::conn::{Conn, Connecting, Flight};
+use self::conn::{Conn, Connecting};
 use self::outgoing::SendPool;
 use self::ring::{Completion, Ring, Wait};
 use super::chunk::ChunkPool;
 use super::direct;
-use super::poll::{ExactWaits, Notifier};
+use super::poll::{Notifier, Watches};
 use super::socket::Direction;
 use super::socket_table::{Armed, OpId, SocketKey, SocketTable, WatchState};
 use super::{Cause, IoTotals, Role, Waiter};
 use io_uring::{opcode, squeue, types};
-use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Unread bytes of one socket at which it stops receiving: TCP then stops the peer. What the kernel brings with the same look comes on top.
 const MOST_UNREAD: usize = 64 * 1024;
@@ -52,7 +51,7 @@ enum Kind {
     Notifier,
     Recv,
     Send,
-    Poll,
+    Watches,
     Accept,
     Connect,
     Tick,
@@ -64,7 +63,7 @@ impl Kind {
         Kind::Notifier,
         Kind::Recv,
         Kind::Send,
-        Kind::Poll,
+        Kind::Watches,
         Kind::Accept,
         Kind::Connect,
         Kind::Tick,
@@ -94,8 +93,6 @@ pub(crate) struct UringDriver {
     is_ending: bool,
     /// Entries whose sockets are gone and that the kernel still names.
     retired: usize,
-    /// Descriptors of sources that are watched: a second source of one would take half of what the kernel tells.
-    sources: HashSet<RawFd>,
     /// Closed sockets whose bytes are still being sent.
     draining: Vec<u32>,
     ticks: u32,
@@ -103,7 +100,10 @@ pub(crate) struct UringDriver {
     tick: Box<types::Timespec>,
     notifier: &'static Notifier,
     owner: u32,
-    _exact: ExactWaits,
+    /// Descriptors that are direct, or sources, and have waited.
+    watches: Watches,
+    /// The ring waits for them, too.
+    is_listening: bool,
 }
 
 impl UringDriver {
@@ -123,14 +123,14 @@ impl UringDriver {
             to_close: Vec::new(),
             is_ending: false,
             retired: 0,
-            sources: HashSet::new(),
             draining: Vec::new(),
             ticks: 0,
             is_ticking: false,
             tick: Box::new(types::Timespec::new().sec(closing::TICK_SECONDS)),
             notifier,
             owner: std::process::id(),
-            _exact: ExactWaits::new(),
+            watches: Watches::new()?,
+            is_listening: false,
         };
         // Both now: that they are refused must be known before anything depends on this driver.
         driver.buffers = Some(BufferRing::new(&driver.ring.submitter())?);
@@ -199,27 +199,21 @@ impl UringDriver {
         unsafe { self.ring.push(entry.user_data(Kind::Notifier.of(0, 0))) };
     }
 
-    /// Waits for readiness, both directions at once, until it is cancelled: every edge is told.
+    /// Waits for readiness, for as long as the descriptor stays direct.
     fn watch(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let is_source = self.sockets.get(key)?.role == Role::Source;
-        let index = key.index();
-        if self.conn(index).poll != Flight::Idle {
-            return Ok(());
-        }
-        if is_source {
-            refuse_files(fd)?;
-            if !self.sources.insert(fd.as_raw_fd()) {
-                return Err(direct::watched_already());
-            }
-        }
         self.note_descriptor(key, fd)?;
-        let events = (libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP | libc::POLLPRI) as u32;
-        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), events).multi(true).build();
-        self.conn(index).poll = Flight::Armed;
-        self.sockets.at(index).set_watched(fd.as_raw_fd());
-        // SAFETY: it points to nothing.
-        unsafe { self.push(index, Kind::Poll, 0, entry) };
-        Ok(())
+        self.watches.watch(&mut self.sockets, key, fd)
+    }
+
+    /// Lets readiness of any watched descriptor end the wait.
+    fn listen_to_watches(&mut self) {
+        if !self.is_listening && !self.watches.is_empty() {
+            self.is_listening = true;
+            let fd = types::Fd(self.watches.as_fd().as_raw_fd());
+            let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build();
+            // SAFETY: it points to nothing, and the descriptor stays while the driver does.
+            unsafe { self.ring.push(entry.user_data(Kind::Watches.of(0, 0))) };
+        }
     }
 
     #[inline]
@@ -424,21 +418,18 @@ impl UringDriver {
         let is_ready = match self.known_readiness(key, direction)? {
             Some(is_ready) => is_ready,
             // The kernel tells of a readiness that is new to it as soon as it is asked to watch.
-            None if self.conn(key.index()).poll == Flight::Idle
-                && !self.is_writable_stream(key, direction)? =>
+            None if !self.is_writable_stream(key, direction)?
+                && self.sockets.get(key)?.watched().is_none() =>
             {
                 false
             }
             None => self.sockets.get(key)?.seems_ready(direction) && direct::ask(fd, direction)?,
         };
+        self.sockets.get(key)?.set_ready(direction, is_ready);
         if is_ready {
-            let entry = self.sockets.get(key)?;
-            entry.set_ready(direction, true);
             return Ok(true);
         }
         self.ensure_news(key, fd, direction)?;
-        let entry = self.sockets.get(key)?;
-        entry.set_ready(direction, false);
         self.sockets.arm_watch(key, direction)?;
         Ok(false)
     }
@@ -468,27 +459,27 @@ impl UringDriver {
         if let Some(buffers) = &mut self.buffers {
             buffers.recycle();
         }
+        if !self.watches.is_empty() {
+            self.watches.wait(Some(0), &mut self.sockets, &mut self.woken)?;
+        }
         let wait = match timeout_ns {
-            _ if !self.woken.is_empty() => Wait::Not,
             Some(0) => Wait::Not,
+            _ if !self.woken.is_empty() => Wait::Not,
             Some(ns) => Wait::Nanoseconds(ns),
             None => Wait::Forever,
         };
+        if wait != Wait::Not {
+            self.listen_to_watches();
+        }
         self.ring.enter(wait)?;
         self.reap()?;
+        if wait != Wait::Not && !self.is_listening && !self.watches.is_empty() {
+            self.watches.wait(Some(0), &mut self.sockets, &mut self.woken)?;
+        }
         if !self.to_close.is_empty() && self.ring.is_handed_over() {
             self.to_close.clear();
         }
         woken.append(&mut self.woken);
         Ok(())
     }
-}
-
-/// What has no readiness to wait for is always ready to the kernel's poll, which is no help to whoever waits.
-fn refuse_files(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let mode = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
-    if matches!(mode, rustix::fs::FileType::RegularFile | rustix::fs::FileType::Directory) {
-        return Err(direct::no_readiness());
-    }
-    Ok(())
 }

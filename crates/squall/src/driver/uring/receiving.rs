@@ -34,7 +34,7 @@ impl UringDriver {
             Ok(From::Memory) => Ok(self.read(key, into)),
             Ok(From::Kernel) => {
                 let n = direct::recv(&mut self.sockets, key, fd, into)?;
-                self.note_size(key, n);
+                self.note_size(key, fd, n);
                 Ok(n)
             }
         }
@@ -116,7 +116,7 @@ impl UringDriver {
             }
             Ok(From::Kernel) => {
                 let chunk = direct::recv_chunk(&mut self.sockets, &self.chunks, key, fd)?;
-                self.note_size(key, chunk.as_ref().map_or(0, |chunk| chunk.len()));
+                self.note_size(key, fd, chunk.as_ref().map_or(0, |chunk| chunk.len()));
                 Ok(chunk)
             }
         }
@@ -186,7 +186,7 @@ impl UringDriver {
 
     /// A system call has received so much: is this the right way for this stream?
     #[inline]
-    fn note_size(&mut self, key: SocketKey, bytes: usize) {
+    fn note_size(&mut self, key: SocketKey, fd: BorrowedFd<'_>, bytes: usize) {
         let conn = self.conn(key.index());
         if bytes >= LARGE {
             conn.is_direct = true;
@@ -194,21 +194,17 @@ impl UringDriver {
         } else if conn.is_direct && bytes < SMALL {
             conn.small += 1;
             if conn.small == SMALL_IN_A_ROW {
-                self.leave_direct(key.index());
+                self.leave_direct(key.index(), fd);
             }
         } else {
             conn.small = 0;
         }
     }
 
-    fn leave_direct(&mut self, index: u32) {
+    fn leave_direct(&mut self, index: u32, fd: BorrowedFd<'_>) {
         let conn = self.conn(index);
         (conn.is_direct, conn.small) = (false, 0);
-        if conn.poll == Flight::Armed {
-            conn.poll = Flight::Cancelling;
-            self.cancel(index, Kind::Poll, 0);
-        }
-        self.sockets.at(index).set_unwatched();
+        self.unwatch(index, fd);
     }
 
     /// System calls for this stream from now on.
