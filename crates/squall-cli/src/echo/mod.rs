@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8888")]
     addr: String,
     /// How the event loop waits for the outside
-    #[arg(long, value_name = "auto|poll", default_value = "auto")]
+    #[arg(long, value_name = "auto|uring|poll", default_value = "auto")]
     driver: DriverChoice,
     /// How long open connections may go on after the first Ctrl-C or SIGTERM; a second one ends at once
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]

@@ -33,6 +33,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 #[cfg(all(feature = "uring", target_os = "linux"))]
 use uring::UringDriver;
 
@@ -96,6 +97,12 @@ pub struct IoTotals {
     pub in_flight: usize,
     /// System calls that handed over operations or waited, since the loop began.
     pub waits: u64,
+    /// Time spent looking for news before sleeping ([`Builder::spin`](crate::Builder::spin)), since the loop began.
+    pub spun: Duration,
+    /// Times that this was done,
+    pub spins: u64,
+    /// and that it made the sleep unnecessary.
+    pub spins_that_paid: u64,
 }
 
 pub(crate) enum Driver {

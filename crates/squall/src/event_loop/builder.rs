@@ -30,6 +30,7 @@ pub struct Builder {
     driver: DriverChoice,
     is_virtual: bool,
     patience: Duration,
+    spin: Duration,
     callback_panics: CallbackPanics,
 }
 
@@ -46,6 +47,7 @@ impl Builder {
             driver: DriverChoice::Auto,
             is_virtual: false,
             patience: Duration::from_secs(2),
+            spin: Duration::ZERO,
             callback_panics: CallbackPanics::Report,
         }
     }
@@ -71,6 +73,16 @@ impl Builder {
         self
     }
 
+    /// Before the loop sleeps it looks for news for at most this long, which takes CPU time and saves the time that a halted core needs to wake up
+    /// (some 20 to 40 µs). Default: zero, not at all.
+    ///
+    /// 50 µs is a good value where peers answer that fast. Where looking is in vain the loop gives it up by itself, until a
+    /// sleep is shorter than this again; [`io_totals`](crate::io_totals) tells what it has cost and how often it paid. Under virtual time it is ignored.
+    pub fn spin(mut self, at_most: Duration) -> Builder {
+        self.spin = at_most;
+        self
+    }
+
     /// What becomes of the loop when a [callback](crate::callback) panics. Default: the panic is reported and the loop goes on.
     pub fn callback_panics(mut self, policy: CallbackPanics) -> Builder {
         self.callback_panics = policy;
@@ -85,7 +97,8 @@ impl Builder {
     pub fn build(&self) -> io::Result<EventLoop> {
         let driver = if self.is_virtual { None } else { Some(self.driver.resolve()?) };
         let (patience, callback_panics) = (self.patience, self.callback_panics);
-        Core::new(&Setup { driver, patience, callback_panics }).map(EventLoop::from_core)
+        let spin_ns = u64::try_from(self.spin.as_nanos()).unwrap_or(u64::MAX);
+        Core::new(&Setup { driver, patience, spin_ns, callback_panics }).map(EventLoop::from_core)
     }
 
     /// Like [`run`](crate::run), with this configuration.

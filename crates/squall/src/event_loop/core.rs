@@ -5,7 +5,8 @@
 use super::choice::DriverChoice;
 use super::current::Entered;
 use super::quantum::Quantum;
-use crate::driver::{Cause, Driver, Orphans, Waiter};
+use super::spin::Spin;
+use crate::driver::{Cause, Driver, IoTotals, Orphans, Waiter};
 use crate::task::{self, CallbackPanics, Enter, Handle, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     pub(super) clock: Clock,
     now_ns: Cell<u64>,
     pub(super) quantum: Quantum,
+    pub(super) spin: Spin,
     pub(super) events: RefCell<Vec<(Waiter, Cause)>>,
     /// The driver has woken many since the turn began: the next one's tasks are not in the cache.
     pub(super) is_cold: Cell<bool>,
@@ -41,6 +43,7 @@ pub(super) struct Setup {
     /// `None`: no outside world, and virtual time.
     pub(super) driver: Option<DriverChoice>,
     pub(super) patience: Duration,
+    pub(super) spin_ns: u64,
     pub(super) callback_panics: CallbackPanics,
 }
 
@@ -77,6 +80,7 @@ impl Core {
             clock,
             now_ns: Cell::new(UNREAD),
             quantum: Quantum::new(is_virtual),
+            spin: Spin::new(if is_virtual { 0 } else { setup.spin_ns }),
             events: RefCell::new(Vec::new()),
             is_cold: Cell::new(false),
             stop: super::stopping::StopRequest::new(),
@@ -108,6 +112,17 @@ impl Core {
     #[inline]
     pub(super) fn forget_time(&self) {
         self.now_ns.set(UNREAD);
+    }
+
+    /// What the driver holds, and what spinning has cost.
+    pub(super) fn io_totals(&self) -> IoTotals {
+        let spin = self.spin.totals();
+        IoTotals {
+            spun: Duration::from_nanos(spin.spun_ns),
+            spins: spin.spins,
+            spins_that_paid: spin.paid,
+            ..self.driver.borrow().totals()
+        }
     }
 
     /// After a fork the kernel objects are the parent's too: a loop that came along lets go of them, and takes nothing out.

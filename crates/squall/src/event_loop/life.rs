@@ -92,7 +92,7 @@ pub fn driver() -> DriverKind {
 /// ```
 #[track_caller]
 pub fn io_totals() -> IoTotals {
-    current::with("squall::io_totals", |core| core.driver.borrow().totals())
+    current::with("squall::io_totals", |core| core.io_totals())
 }
 
 #[track_caller]

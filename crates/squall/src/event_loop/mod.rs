@@ -11,6 +11,7 @@ mod life;
 mod loop_handle;
 mod quantum;
 mod spawn;
+mod spin;
 mod stopping;
 mod test_harness;
 mod turn;

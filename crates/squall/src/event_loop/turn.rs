@@ -93,25 +93,62 @@ impl Core {
     /// Nothing is ready: sleeps until a completion, a timer or another thread, unless told to return.
     #[inline(never)]
     fn park(&self, idle: Idle) {
-        let cell = self.tasks.cell;
         let next = self.timers.borrow_mut().next_deadline();
         let timeout = match (idle, next) {
             (Idle::Return, _) => Some(0),
             (_, None) => None,
             (_, Some(deadline)) => Some(deadline.saturating_sub(self.read_clock())),
         };
-        if timeout != Some(0) {
-            cell.sleep.announce();
-            if cell.wakes.is_empty() && cell.messages.is_empty() {
-                self.ask_driver(timeout);
-            }
-            cell.sleep.awake();
-        } else {
+        if timeout == Some(0) {
             self.ask_driver(timeout);
+        } else if !self.spin.is_on() {
+            self.sleep(timeout);
+        } else if !self.spin_for_news(timeout) {
+            let before = self.clock.now_ns();
+            self.sleep(next.map(|deadline| deadline.saturating_sub(before)));
+            self.spin.note_sleep(self.clock.now_ns().saturating_sub(before));
         }
         self.quantum.restart();
         self.forget_time();
         self.fire_timers();
+    }
+
+    #[inline]
+    fn sleep(&self, timeout_ns: Option<u64>) {
+        let cell = self.tasks.cell;
+        cell.sleep.announce();
+        if cell.wakes.is_empty() && cell.messages.is_empty() {
+            self.ask_driver(timeout_ns);
+        }
+        cell.sleep.awake();
+    }
+
+    /// Looks for news before sleeping, if that is due. True if there is some, or a timer is due, so that no sleep is needed.
+    #[cold]
+    fn spin_for_news(&self, timeout_ns: Option<u64>) -> bool {
+        if !self.spin.is_due() {
+            return false;
+        }
+        let cell = self.tasks.cell;
+        let start = self.clock.now_ns();
+        let (mut took, timeout) = (0, timeout_ns.unwrap_or(u64::MAX));
+        let has_paid = loop {
+            self.ask_driver(Some(0));
+            if self.tasks.ready() > 0
+                || !cell.wakes.is_empty()
+                || !cell.messages.is_empty()
+                || took >= timeout
+            {
+                break true;
+            }
+            if took >= self.spin.budget_ns() {
+                break false;
+            }
+            std::hint::spin_loop();
+            took = self.clock.now_ns().saturating_sub(start);
+        };
+        self.spin.note_spin(took, has_paid);
+        has_paid
     }
 
     /// Hands the driver what is queued, waits at most that long, wakes whose operations are done.

@@ -155,6 +155,7 @@ impl UringDriver {
             receive_buffers: self.buffers.as_ref().map_or(0, BufferRing::buffers),
             in_flight: self.ring.outstanding(),
             waits: self.ring.entered(),
+            ..IoTotals::default()
         }
     }
 
