@@ -108,6 +108,7 @@ fn main_call(squall: &TokenStream, options: &Options, future: &TokenStream) -> T
     let driver = match options.driver {
         None => return quote!(#squall::run(#future)),
         Some(DriverOption::Auto) => quote!(Auto),
+        Some(DriverOption::Uring) => quote!(Uring),
         Some(DriverOption::Poll) => quote!(Poll),
     };
     quote! {

@@ -13,7 +13,7 @@ use proc_macro::TokenStream;
 ///
 /// | option | effect |
 /// |---|---|
-/// | `driver = "poll"` | waits with this driver, whatever the machine offers; `"auto"` picks the best there is |
+/// | `driver = "poll"` | waits with this driver, whatever the machine offers; `"uring"` likewise; `"auto"` picks the best there is |
 /// | `crate = "my::squall"` | where the expansion finds squall, if not at `::squall` |
 ///
 /// # What it becomes

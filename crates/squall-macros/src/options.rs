@@ -33,6 +33,7 @@ impl Attribute {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DriverOption {
     Auto,
+    Uring,
     Poll,
 }
 
@@ -98,8 +99,9 @@ fn path_in(text: &LitStr) -> Result<Path> {
 fn driver_in(text: &LitStr) -> Result<DriverOption> {
     match text.value().as_str() {
         "auto" => Ok(DriverOption::Auto),
+        "uring" => Ok(DriverOption::Uring),
         "poll" => Ok(DriverOption::Poll),
-        _ => Err(Error::new_spanned(text, "unknown driver: there are \"auto\" and \"poll\"")),
+        _ => Err(Error::new_spanned(text, "unknown driver: there are \"auto\", \"uring\" and \"poll\"")),
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
         assert!(error_of(Attribute::Test, quote!(real = true)).contains("takes no value"));
         assert!(error_of(Attribute::Main, quote!(driver = 1)).contains("takes a string"));
         assert!(error_of(Attribute::Main, quote!(driver)).contains("takes a string"));
-        assert!(error_of(Attribute::Main, quote!(driver = "kqueue")).contains("\"auto\" and \"poll\""));
+        assert!(error_of(Attribute::Main, quote!(driver = "kqueue")).contains("\"auto\", \"uring\" and \"poll\""));
         assert!(error_of(Attribute::Main, quote!(crate = "not a path")).contains("not a path"));
         assert!(error_of(Attribute::Test, quote!(real, real)).contains("twice"));
     }

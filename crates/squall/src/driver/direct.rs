@@ -223,6 +223,7 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 #[cfg(target_os = "macos")]
 const SEND: SendFlags = SendFlags::DONTWAIT;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 #[cold]
 pub(super) fn watched_already() -> io::Error {
     io::Error::new(
@@ -231,6 +232,7 @@ pub(super) fn watched_already() -> io::Error {
     )
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 #[cold]
 pub(super) fn no_readiness() -> io::Error {
     io::Error::new(
