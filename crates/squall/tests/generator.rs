@@ -352,7 +352,7 @@ fn awaiting_what_is_no_yield_is_reported_and_what_is_ready_is_not() {
         let _held = held;
         std::future::pending().await
     });
-    assert!(panic_of(|| hangs.resume()).contains("use an async generator"));
+    assert!(panic_of(|| hangs.resume()).contains("make it a squall::generator::AsyncGenerator"));
     assert_eq!((trace.take(), hangs.is_finished()), (vec!["dropped".to_string()], true));
 }
 

@@ -56,15 +56,16 @@
 //! Random programs of all of these are run by CPython and here, and leave the same trace (`tests/generator_python.rs`).
 
 // Level 7. The core imports nothing of the crate; on_loop.rs does.
-mod attach;
 mod caller;
+mod channel;
 mod co;
 mod frame;
 mod on_loop;
 mod outcome;
+mod resume;
+mod root;
 
-pub use attach::Co;
-pub use caller::{Generator, Resumed};
-pub use co::{Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
+pub use caller::Generator;
+pub use co::{Co, Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
 pub use on_loop::{Wait, spawn_generator};
-pub use outcome::{Raised, ResumeError, Step};
+pub use outcome::{Raised, ResumeError, Resumed, Step};
