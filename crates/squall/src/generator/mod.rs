@@ -64,8 +64,12 @@ mod on_loop;
 mod outcome;
 mod resume;
 mod root;
+mod stream;
+mod unboxed;
 
 pub use caller::Generator;
 pub use co::{Co, Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
 pub use on_loop::{Wait, spawn_generator};
 pub use outcome::{Raised, ResumeError, Resumed, Step};
+pub use stream::{AsyncCo, AsyncGenerator, Closing, Resuming};
+pub use unboxed::{Unboxed, unboxed};
