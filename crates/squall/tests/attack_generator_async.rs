@@ -1,53 +1,21 @@
-//! Attacks on asynchronous generators from safe programs: calls that are given up or forgotten at each await, wakers that come back in, values and bodies whose
-//! destructors panic or resume others, bodies that reach for their own generator.
+//! Attacks on asynchronous generators from safe programs: calls that are given up or forgotten at each await, wakers that come back in, yields and delegations that
+//! are given up, bodies that reach for their own generator.
 
 mod foreign;
+mod polled;
 mod trace;
 
 use foreign::Event;
-use futures_core::Stream;
-use squall::generator::{AsyncCo, AsyncGenerator, Co, Generator, Raised, ResumeError, Step, unboxed};
+use polled::{later, now, poll, poll_with};
+use squall::generator::{AsyncCo, AsyncGenerator, Raised, ResumeError, Step};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending, poll_fn};
+use std::future::pending;
 use std::mem::forget;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use trace::{Trace, at_drop, panic_of};
+use std::task::Poll;
+use trace::{Trace, panic_of};
 
 use Step::{Returned, Yielded};
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_with(future, Waker::noop())
-}
-
-fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(waker))
-}
-
-/// What a future gives that is ready.
-fn now<F: Future + Unpin>(mut future: F) -> F::Output {
-    match poll(&mut future) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
-    }
-}
-
-/// Pending for the first so many polls; keeps the waker of the last.
-fn later(mut polls: u32) -> impl Future<Output = ()> + Unpin {
-    let mut kept = Vec::new();
-    poll_fn(move |cx| {
-        kept.clear();
-        kept.push(cx.waker().clone());
-        match polls {
-            0 => Poll::Ready(()),
-            _ => {
-                polls -= 1;
-                Poll::Pending
-            }
-        }
-    })
-}
 
 type Numbers<'a> = AsyncGenerator<'a, u32, u32, u32, &'static str>;
 type NumbersCo<'a> = AsyncCo<'a, u32, u32, &'static str>;
@@ -71,14 +39,8 @@ fn nest<'a>(depth: u32, trace: &Trace) -> Numbers<'a> {
     })
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Gives {
-    Up,
-    Forgets,
-}
-
-/// Calls until it has ended; gives up, or forgets, the call that is under way at the poll number `at`. Gives what was yielded, and the polls.
-fn run(mut generator: Numbers<'_>, at: u32, gives: Gives) -> (Vec<u32>, Option<u32>, u32) {
+/// Calls until it has ended; gives up the call that is under way at the poll number `at`. Gives what was yielded, and the polls.
+fn run(mut generator: Numbers<'_>, at: u32) -> (Vec<u32>, Option<u32>, u32) {
     let (mut yielded, mut polls, mut sent) = (Vec::new(), 0, 0);
     let mut goes_on = false;
     loop {
@@ -99,9 +61,6 @@ fn run(mut generator: Numbers<'_>, at: u32, gives: Gives) -> (Vec<u32>, Option<u
                 Poll::Pending => {}
             }
         };
-        if let (Gives::Forgets, None) = (gives, &step) {
-            forget(call);
-        }
         match step {
             None => goes_on = true,
             Some(Ok(Yielded(value))) => yielded.push(value),
@@ -112,23 +71,21 @@ fn run(mut generator: Numbers<'_>, at: u32, gives: Gives) -> (Vec<u32>, Option<u
 }
 
 #[test]
-fn a_call_that_is_given_up_or_forgotten_at_any_await_changes_nothing_of_what_comes_out() {
+fn a_call_that_is_given_up_at_any_await_changes_nothing_of_what_comes_out() {
     let trace = Trace::default();
-    let (yielded, returned, polls) = run(nest(2, &trace), 0, Gives::Up);
+    let (yielded, returned, polls) = run(nest(2, &trace), 0);
     assert_eq!(trace.take(), ["level 0", "level 1", "level 2"]);
     assert_eq!((yielded.as_slice(), returned), (&[0, 1, 10, 11, 20, 21][..], Some(21)));
-    for gives in [Gives::Up, Gives::Forgets] {
-        for at in 1..=polls {
-            let (again, value, _) = run(nest(2, &trace), at, gives);
-            assert_eq!((&again, value), (&yielded, returned), "{gives:?} at poll {at}");
-            assert_eq!(trace.take(), ["level 0", "level 1", "level 2"]);
-        }
+    for at in 1..=polls {
+        let (again, value, _) = run(nest(2, &trace), at);
+        assert_eq!((&again, value), (&yielded, returned), "at poll {at}");
+        assert_eq!(trace.take(), ["level 0", "level 1", "level 2"]);
     }
 }
 
 #[test]
 fn one_that_ends_at_any_poll_in_any_way_drops_each_level_once_innermost_first() {
-    let polls = run(nest(2, &Trace::default()), 0, Gives::Up).2;
+    let polls = run(nest(2, &Trace::default()), 0).2;
     let trace = Trace::default();
     for at in 0..polls {
         for way in ["drop", "throw", "close", "leak"] {
@@ -435,128 +392,6 @@ fn a_delegation_that_is_given_up_at_an_await_is_dropped_and_its_outer_goes_on() 
     assert_eq!(trace.take(), ["level 1", "given up"]);
     assert_eq!(now(outer.resume()), Ok(Yielded(1)));
     assert_eq!(now(outer.send(9)), Ok(Returned(9)));
-}
-
-// --- values and bodies whose destructors do things ---------------------------------------------------------------------
-
-struct Bomb(bool);
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if self.0 && !std::thread::panicking() {
-            panic!("of a value");
-        }
-    }
-}
-
-#[test]
-fn a_yielded_value_that_panics_when_it_is_ignored_leaves_a_generator_that_goes_on() {
-    let mut stubborn: AsyncGenerator<'_, Bomb, (), u32> = AsyncGenerator::new(async |co| {
-        _ = co.try_yield(Bomb(false)).await;
-        later(1).await;
-        co.yield_(Bomb(true)).await;
-        7
-    });
-    assert!(matches!(now(stubborn.start()), Ok(Yielded(Bomb(false)))));
-    let mut closes = stubborn.close();
-    assert!(poll(&mut closes).is_pending());
-    assert_eq!(panic_of(|| poll(&mut closes).is_ready()), "of a value");
-    assert!(matches!(now(stubborn.resume()), Ok(Returned(7))));
-}
-
-#[test]
-fn a_value_that_panics_as_it_is_replaced_leaves_a_generator_that_can_be_dropped() {
-    let trace = Trace::default();
-    let says = trace.clone();
-    let mut outer: AsyncGenerator<'_, u32, Bomb, (), u32> =
-        AsyncGenerator::new(async move |co: &AsyncCo<'_, u32, Bomb, u32>| {
-            let _held = says.at_drop("dropped");
-            let mut yields = co.try_yield(1);
-            assert!(poll(&mut yields).is_pending());
-            later(3).await;
-            _ = yields.await;
-        });
-    assert_eq!(now(outer.start()).map_err(|_| ()), Ok(Yielded(1)));
-    assert!(poll(&mut outer.send(Bomb(true))).is_pending());
-    assert_eq!(panic_of(|| poll(&mut outer.throw(9)).is_ready()), "of a value");
-    assert!(!outer.is_finished());
-    drop(outer);
-    assert_eq!(trace.take(), ["dropped"]);
-}
-
-#[test]
-fn destructors_that_panic_at_an_await_end_the_chain_and_one_panic_comes_out() {
-    let trace = Trace::default();
-    let bomb = |name: &'static str| {
-        let trace = trace.clone();
-        at_drop(move || {
-            trace.say(name);
-            panic!("{name}");
-        })
-    };
-    let make = || {
-        let (outer_held, inner_held) = (bomb("outer"), bomb("inner"));
-        let inner: AsyncGenerator<'_, u32, (), (), u8> = AsyncGenerator::new(async move |_| {
-            let _held = inner_held;
-            later(9).await;
-        });
-        let mut outer: AsyncGenerator<'_, u32, (), (), u8> = AsyncGenerator::new(async move |co| {
-            let _held = outer_held;
-            co.yield_from_async(inner).await;
-        });
-        assert!(poll(&mut outer.start()).is_pending());
-        outer
-    };
-    let mut thrown = make();
-    assert_eq!(panic_of(|| _ = now(thrown.throw(1))), "inner");
-    assert!(thrown.is_finished());
-    assert_eq!(now(thrown.resume()), Err(ResumeError::Finished));
-    assert_eq!(trace.take(), ["inner", "outer"]);
-    assert_eq!(panic_of(|| drop(make())), "inner");
-    assert_eq!(trace.take(), ["inner", "outer"]);
-    let mut closed = make();
-    assert_eq!(panic_of(|| _ = now(closed.close())), "inner");
-    assert_eq!(trace.take(), ["inner", "outer"]);
-}
-
-#[test]
-fn a_panic_of_a_default_value_leaves_the_generator_as_it_was() {
-    #[derive(Debug, PartialEq)]
-    struct Sent(u32);
-    impl Default for Sent {
-        fn default() -> Sent {
-            panic!("no default")
-        }
-    }
-    let mut generator: AsyncGenerator<'_, u32, Sent, u32> =
-        AsyncGenerator::new(async |co: &AsyncCo<'_, u32, Sent>| co.yield_(1).await.0);
-    assert_eq!(now(generator.resume()), Ok(Yielded(1)), "a fresh one needs none");
-    assert_eq!(panic_of(|| now(generator.resume()).is_ok()), "no default");
-    assert_eq!(now(generator.send(Sent(5))), Ok(Returned(5)));
-}
-
-#[test]
-fn generators_of_all_forms_are_polled_inside_one_anothers_steps() {
-    let mut outer: AsyncGenerator<'_, u32> = AsyncGenerator::new(async |co| {
-        let mut stream: AsyncGenerator<'_, u32> = AsyncGenerator::new(async |co: &AsyncCo<'_, u32>| {
-            let mut pinned = pin!(unboxed(async |co: &Co<'_, u32>| {
-                let boxed: Generator<'_, u32> = Generator::new(async |co| co.yield_(1).await);
-                for n in boxed {
-                    co.yield_(n + 1).await;
-                }
-            }));
-            while let Some(n) = pinned.next() {
-                later(1).await;
-                co.yield_(n * 10).await;
-            }
-        });
-        while let Some(n) = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await {
-            co.yield_(n + 5).await;
-        }
-    });
-    assert!(poll(&mut outer.start()).is_pending());
-    assert_eq!(now(outer.resume()), Ok(Yielded(25)));
-    assert_eq!(now(outer.resume()), Ok(Returned(())));
 }
 
 #[test]

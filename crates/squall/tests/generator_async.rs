@@ -6,6 +6,8 @@ use futures::{StreamExt, future::FusedFuture, stream::FusedStream};
 use squall::generator::{AsyncCo, AsyncGenerator, Co, Generator, Raised, ResumeError, Step};
 use squall::time::{Instant, sleep, timeout};
 use squall::{spawn, yield_now};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -437,12 +439,14 @@ async fn whoever_polls_is_woken() {
         co.yield_(1).await;
     });
     // Polled by one task first, and by another when the gate opens.
-    let generator = Rc::new(std::cell::RefCell::new(generator));
-    let first = generator.clone();
-    let first = spawn(async move { first.borrow_mut().next().await });
+    let generator = Rc::new(RefCell::new(generator));
+    let next = |generator: Rc<RefCell<AsyncGenerator<'static, u32>>>| {
+        poll_fn(move |cx| generator.borrow_mut().poll_next_unpin(cx))
+    };
+    let first = spawn(next(generator.clone()));
     yield_now().await;
     first.abort();
-    let second = spawn(async move { generator.borrow_mut().next().await });
+    let second = spawn(next(generator));
     yield_now().await;
     gate.open();
     assert_eq!(second.await.unwrap(), Some(1));

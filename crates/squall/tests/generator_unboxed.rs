@@ -155,13 +155,13 @@ fn one_inside_anothers_body_borrows_its_locals_and_resumes_in_turn() {
         let mut seen = Vec::new();
         let log = RefCell::new(&mut seen);
         {
-            let mut inner = pin!(unboxed(async |own: &Co<'_, u32>| {
+            let inner = pin!(unboxed(async |own: &Co<'_, u32>| {
                 for n in 0..3 {
                     log.borrow_mut().push(n);
                     own.yield_(n).await;
                 }
             }));
-            while let Some(n) = inner.next() {
+            for n in inner {
                 co.yield_(n * 10).await;
             }
         }
