@@ -59,6 +59,8 @@ impl<'a, Y: 'a, S: 'a, R: 'a, X: 'a> Generator<'a, Y, S, R, X> {
         Generator::boxed(move |co: &'a Co<'a, Y, S, X>| f(co))
     }
 
+    /// (Out of line: the bodies that make their delegates are lighter for it at each step.)
+    #[inline(never)]
     pub(super) fn boxed<B>(maker: impl FnOnce(&'a Co<'a, Y, S, X>) -> B + 'a) -> Generator<'a, Y, S, R, X>
     where
         B: Future<Output = R> + 'a,

@@ -46,6 +46,10 @@ pub(super) struct Channel<'a, Y, S, X> {
     pub(super) raised: Cell<Option<X>>,
     /// The channel of the generator that is resumed by a caller; null if that is this one, because nobody delegates to it.
     root: Cell<*const Channel<'a, Y, S, X>>,
+    /// Its body waits for its delegate and for nothing else, as far as is known.
+    pub(super) waits_alone: Cell<bool>,
+    /// How often the stack of this root was changed by a body.
+    pub(super) changes: Cell<usize>,
     /// The delegates of a root.
     stack: UnsafeCell<Vec<FramePtr<'a, Y, S, X>>>,
 }
@@ -59,6 +63,8 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
             answer: Cell::new(None),
             raised: Cell::new(None),
             root: Cell::new(std::ptr::null()),
+            waits_alone: Cell::new(false),
+            changes: Cell::new(0),
             stack: UnsafeCell::new(Vec::new()),
         }
     }
@@ -73,6 +79,19 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
     pub(super) fn top(&self) -> Option<FramePtr<'a, Y, S, X>> {
         // SAFETY: no reference into the stack outlives a method of this type, and none calls anything meanwhile.
         unsafe { (*self.stack.get()).last().copied() }
+    }
+
+    /// How many delegates stand on a root's stack.
+    pub(super) fn depth(&self) -> usize {
+        // SAFETY: as in `top`.
+        unsafe { (*self.stack.get()).len() }
+    }
+
+    /// The frame that so many others stand below, on a root's stack: the root itself is below all of them.
+    pub(super) fn below(&self, depth: usize) -> Option<FramePtr<'a, Y, S, X>> {
+        // SAFETY: as in `top`.
+        let stack = unsafe { &*self.stack.get() };
+        stack.get(depth.checked_sub(1)?).copied()
     }
 
     pub(super) fn is_top(&self) -> bool {
@@ -105,6 +124,8 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
             "a generator's body awaits one yield at a time: it cannot join or race them"
         );
         let root = self.root();
+        root.changes.set(root.changes.get().wrapping_add(1));
+        self.waits_alone.set(false);
         // SAFETY: the frame is alive, and it is not the root, which is being resumed; so these are two stacks. As in `top`.
         unsafe {
             let theirs = std::mem::take(&mut *channel_of(frame).stack.get());
@@ -122,6 +143,7 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
             return;
         }
         let root = self.root();
+        root.changes.set(root.changes.get().wrapping_add(1));
         // SAFETY: as in `top`; frames on the stack are alive.
         unsafe {
             let stack = &mut *root.stack.get();

@@ -212,6 +212,8 @@ struct Delegates<'c, 'a, Y, S, R, X> {
 }
 
 impl<Y, S, R, X> Delegates<'_, '_, Y, S, R, X> {
+    /// (Once or twice for each delegate: not worth a place in every body.)
+    #[inline(never)]
     fn poll(&mut self) -> Poll<Result<R, Raised<X>>> {
         let channel = &self.co.channel;
         if self.is_begun {

@@ -76,6 +76,7 @@ mod co;
 mod frame;
 mod on_loop;
 mod outcome;
+mod outers;
 mod resume;
 mod root;
 mod stream;

@@ -7,6 +7,7 @@
 use super::channel::{Answer, At, State};
 use super::frame::{FramePtr, channel_of, discard, end};
 use super::outcome::Raised;
+use super::outers::poll_outers;
 use std::mem::forget;
 use std::panic::resume_unwind;
 use std::task::Waker;
@@ -75,7 +76,7 @@ pub(super) unsafe fn resume<Y, S, X>(
 }
 
 /// What one frame came to.
-enum Came<X> {
+pub(super) enum Came<X> {
     Paused,
     Returned,
     /// It is to end with that.
@@ -128,7 +129,14 @@ unsafe fn go_on<'a, Y, S, X>(
         let answer = match come_to(running, came) {
             Next::Yielded(_) if is_closing => return Outcome::IgnoredExit,
             Next::Yielded(value) => return Outcome::Yielded(value),
-            Next::Waits => return Outcome::Waits,
+            // SAFETY: by the contract.
+            Next::Waits => match unsafe { poll_outers(frame, waker) } {
+                Some((outer, what)) => {
+                    (running, came) = (outer, what);
+                    continue;
+                }
+                None => return Outcome::Waits,
+            },
             // One that had come to a yield before was given its answer with that.
             Next::Delegated => None,
             Next::Returned if is_root => return Outcome::Returned,
@@ -187,8 +195,8 @@ fn come_to<Y, S, X>(running: FramePtr<'_, Y, S, X>, came: Came<X>) -> Next<Y, X>
 }
 
 /// A panic of a body ends the whole chain.
-struct EndOnPanic<'a, Y, S, X> {
-    frame: FramePtr<'a, Y, S, X>,
+pub(super) struct EndOnPanic<'a, Y, S, X> {
+    pub(super) frame: FramePtr<'a, Y, S, X>,
 }
 
 impl<Y, S, X> Drop for EndOnPanic<'_, Y, S, X> {

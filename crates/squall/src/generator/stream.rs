@@ -33,6 +33,8 @@ impl<'a, Y, S, X> AsyncCo<'a, Y, S, X> {
     /// As [`Co::yield_from`], for an asynchronous delegate. (A synchronous one is [`yield_from`](Co::yield_from)'s here too.) Python has none:
     /// PEP 525 leaves it out for its cost, which delegation does not have here.
     ///
+    /// It may be raced, by a timeout for example: what else this body waits for has its turn whenever the delegate awaits, though not while it waits to be resumed.
+    ///
     /// # Panics
     /// When awaited, if the delegate was started already.
     pub fn yield_from_async<'c, R>(
