@@ -369,6 +369,16 @@ fn a_body_that_races_its_yields_is_told_so() {
 }
 
 #[test]
+fn a_yield_that_is_not_polled_when_its_body_is_does_not_hang_unnoticed() {
+    use futures::stream::{FuturesUnordered, StreamExt};
+    let mut polls_who_was_woken: Generator<'_, u32> = Generator::new(async |co| {
+        _ = FuturesUnordered::from_iter([co.yield_(1)]).next().await;
+    });
+    assert_eq!(polls_who_was_woken.resume(), Ok(Yielded(1)));
+    assert!(panic_of(|| polls_who_was_woken.resume()).contains("neither a yield nor ready"));
+}
+
+#[test]
 fn a_yield_and_a_delegate_that_are_given_up_leave_nothing_behind() {
     let trace = Trace::default();
     let held = trace.at_drop("delegate dropped");

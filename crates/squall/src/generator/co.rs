@@ -31,6 +31,9 @@ impl<'a, Y, S, X> Co<'a, Y, S, X> {
     /// If something is thrown instead, or the generator is closed, the body ends here: what it holds is dropped, and nothing after this runs. To
     /// catch, use [`try_yield`](Self::try_yield).
     ///
+    /// It is for the body to await, one at a time; alone, or with something else by what polls all its parts whenever it is polled (a join, a select, a timeout). A yield
+    /// wakes nobody, so what polls only parts that were woken, such as a `FuturesUnordered`, never comes back to it.
+    ///
     /// ```
     /// use squall::generator::{Generator, Step};
     ///
