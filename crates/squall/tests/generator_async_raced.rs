@@ -327,6 +327,71 @@ fn a_delegation_that_is_exchanged_for_another_when_it_is_asked_is_the_one_that_g
     assert_eq!(trace.take(), ["2 dropped"]);
 }
 
+#[test]
+fn one_that_raises_beside_its_delegation_ends_with_it_at_once() {
+    let trace = Trace::default();
+    for at in [0, 2] {
+        let (inner_held, outer_held) = (trace.at_drop("inner"), trace.at_drop("outer"));
+        let inner: Numbers<'_> = AsyncGenerator::new(async move |_| {
+            let _held = inner_held;
+            pending().await
+        });
+        let middle: Numbers<'_> = AsyncGenerator::new(async move |co| {
+            let _held = outer_held;
+            let raises = async {
+                later(at).await;
+                co.raise("beside").await
+            };
+            futures::future::join(co.yield_from_async(inner), raises).await.0
+        });
+        let mut outer: Numbers<'_> =
+            AsyncGenerator::new(async move |co| match co.try_yield_from_async(middle).await {
+                Err(Raised::Thrown(thrown)) => thrown.len() as u32,
+                _ => 0,
+            });
+        let mut call = outer.start();
+        let mut polls = 0;
+        let came = loop {
+            polls += 1;
+            assert!(polls < 9, "it hangs");
+            if let std::task::Poll::Ready(came) = poll(&mut call) {
+                break came;
+            }
+        };
+        assert_eq!(came, Ok(Returned(6)));
+        let mut gone = trace.take();
+        gone.sort();
+        assert_eq!(gone, ["inner", "outer"]);
+    }
+}
+
+#[test]
+fn one_that_yields_or_delegates_beside_its_delegation_is_told_so_and_ended() {
+    let trace = Trace::default();
+    for delegates in [false, true] {
+        let (inner_held, outer_held) = (trace.at_drop("inner"), trace.at_drop("outer"));
+        let inner: Numbers<'_> = AsyncGenerator::new(async move |_| {
+            let _held = inner_held;
+            pending().await
+        });
+        let mut outer: Numbers<'_> = AsyncGenerator::new(async move |co: &NumbersCo<'_>| {
+            let _held = outer_held;
+            let besides = async {
+                later(2).await;
+                match delegates {
+                    true => co.yield_from_async(AsyncGenerator::new(async |_| 1)).await,
+                    false => co.yield_(1).await,
+                }
+            };
+            futures::future::join(co.yield_from_async(inner), besides).await.0
+        });
+        assert!(poll(&mut outer.start()).is_pending());
+        assert!(panic_of(|| poll(&mut outer.resume()).is_ready()).contains("one yield at a time"));
+        assert_eq!(trace.take(), ["inner", "outer"]);
+        assert!(outer.is_finished());
+    }
+}
+
 /// In a synchronous one nobody is woken, and what awaits is told so as before.
 #[test]
 fn a_synchronous_chain_that_awaits_is_reported_whatever_its_outers_wait_for() {

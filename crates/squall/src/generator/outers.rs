@@ -8,6 +8,7 @@
 
 use super::channel::State;
 use super::frame::{FramePtr, channel_of};
+use super::outcome::Raised;
 use super::resume::{Came, EndOnPanic};
 use std::mem::forget;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,9 @@ pub(super) unsafe fn poll_outers<'a, Y, S, X>(
         let outer = root.below(at).unwrap_or(frame);
         // SAFETY: nothing has changed so far, so it is on the stack, or the root.
         let channel = unsafe { channel_of(outer) };
+        if let Some(thrown) = channel.raised.take() {
+            return Some((outer, Came::Raises(Raised::Thrown(thrown))));
+        }
         if channel.state.get() != State::Begun || channel.waits_alone.get() {
             continue;
         }
@@ -42,6 +46,9 @@ pub(super) unsafe fn poll_outers<'a, Y, S, X>(
         }
         if root.changes.get() != changes {
             return Some((outer, Came::Paused));
+        }
+        if let Some(thrown) = channel.raised.take() {
+            return Some((outer, Came::Raises(Raised::Thrown(thrown))));
         }
         channel.waits_alone.set(!watch.is_registered.load(Ordering::Relaxed));
     }
