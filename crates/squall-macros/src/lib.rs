@@ -1,11 +1,12 @@
-//! The attributes of the squall runtime, in a crate of their own because the compiler asks that of attributes.
+//! The macros of the squall runtime, in a crate of their own because the compiler asks that of them.
 //!
-//! Use them through `squall`, which re-exports both: `#[squall::main]` and `#[squall::test]`.
+//! Use them through `squall`, which re-exports all: `#[squall::main]`, `#[squall::test]`, `squall::generator!` and `squall::async_generator!`.
 
 #![forbid(unsafe_code)]
 
 mod expand;
 mod options;
+mod yields;
 
 use proc_macro::TokenStream;
 
@@ -46,4 +47,26 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::test(options.into(), item.into()).into()
+}
+
+/// # What it becomes
+///
+/// | written | becomes |
+/// |---|---|
+/// | `generator! { body }` | `Generator::new(async move \|co\| { body })` |
+/// | `yield value`, `yield` | `co.yield_(value).await`, `co.yield_(()).await` |
+/// | `yield_from!(delegate)` | `co.yield_from(delegate).await` |
+/// | `try_yield!(…)`, `try_yield_from!(…)`, `resume_from!(…)`, `raise!(…)` | the same with those |
+///
+/// `yield` takes the whole expression behind it, so a yield within one stands in parentheses: `(yield a) + (yield b)`. Closures and functions inside the body, and the arguments
+/// of other macros, are left as they are.
+#[proc_macro]
+pub fn generator(body: TokenStream) -> TokenStream {
+    yields::generator(body.into()).into()
+}
+
+/// As `generator!`, for a body that also awaits: it becomes an `AsyncGenerator`. Has also `yield_from_async!(…)` and `try_yield_from_async!(…)`.
+#[proc_macro]
+pub fn async_generator(body: TokenStream) -> TokenStream {
+    yields::async_generator(body.into()).into()
 }

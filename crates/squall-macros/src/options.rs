@@ -138,7 +138,9 @@ mod tests {
         assert!(error_of(Attribute::Test, quote!(real = true)).contains("takes no value"));
         assert!(error_of(Attribute::Main, quote!(driver = 1)).contains("takes a string"));
         assert!(error_of(Attribute::Main, quote!(driver)).contains("takes a string"));
-        assert!(error_of(Attribute::Main, quote!(driver = "kqueue")).contains("\"auto\", \"uring\" and \"poll\""));
+        assert!(
+            error_of(Attribute::Main, quote!(driver = "kqueue")).contains("\"auto\", \"uring\" and \"poll\"")
+        );
         assert!(error_of(Attribute::Main, quote!(crate = "not a path")).contains("not a path"));
         assert!(error_of(Attribute::Test, quote!(real, real)).contains("twice"));
     }

@@ -45,11 +45,11 @@
 //!
 //! [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
 //! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals ·
-//! [`generator`] functions that pause at `yield`, with or without a loop.
+//! [`mod@generator`] functions that pause at `yield`, with or without a loop.
 //!
 //! # Features
 //!
-//! `macros` (default): `#[squall::main]` and `#[squall::test]`.
+//! `macros` (default): `#[squall::main]`, `#[squall::test]`, `squall::generator!`, `squall::async_generator!`.
 //!
 //! # Platforms
 //!
@@ -132,6 +132,65 @@ pub use squall_macros::main;
 /// ```
 #[cfg(feature = "macros")]
 pub use squall_macros::test;
+
+/// A generator, written with `yield`: short for [`Generator::new`](generator::Generator::new), which needs no macro.
+///
+/// ```
+/// use squall::generator::{Generator, Step};
+///
+/// fn averager<'a>() -> Generator<'a, (), Option<f64>, f64> {
+///     squall::generator! {
+///         let (mut sum, mut n) = (0.0, 0);
+///         while let Some(x) = yield () {
+///             (sum, n) = (sum + x, n + 1);
+///         }
+///         sum / f64::from(n)
+///     }
+/// }
+///
+/// fn report<'a>(names: &'a [&'a str]) -> Generator<'a, (), Option<f64>, Vec<(&'a str, f64)>> {
+///     squall::generator! {
+///         let mut rows = Vec::new();
+///         for name in names {
+///             rows.push((*name, yield_from!(averager())));
+///         }
+///         rows
+///     }
+/// }
+///
+/// let mut rows = report(&["girls"]);
+/// assert_eq!(rows.start(), Ok(Step::Yielded(())));
+/// for weight in [Some(40.0), Some(42.0)] {
+///     assert_eq!(rows.send(weight), Ok(Step::Yielded(())));
+/// }
+/// assert_eq!(rows.send(None), Ok(Step::Returned(vec![("girls", 41.0)])));
+/// ```
+#[cfg(feature = "macros")]
+pub use squall_macros::generator;
+
+/// An asynchronous generator, written with `yield` and `.await`: short for [`AsyncGenerator::new`](generator::AsyncGenerator::new), which needs no macro.
+///
+/// ```
+/// use futures::StreamExt;
+/// use squall::generator::AsyncGenerator;
+/// use squall::time::sleep;
+/// use std::time::Duration;
+///
+/// fn ticks<'a>(every: Duration, times: u32) -> AsyncGenerator<'a, u32> {
+///     squall::async_generator! {
+///         for n in 0..times {
+///             sleep(every).await;
+///             yield n;
+///         }
+///     }
+/// }
+///
+/// # squall::Builder::new().virtual_time().run(async {
+/// assert_eq!(ticks(Duration::from_secs(60), 3).collect::<Vec<_>>().await, [0, 1, 2]);
+/// # }).unwrap();
+/// ```
+#[cfg(feature = "macros")]
+pub use squall_macros::async_generator;
 
 /// For the expansion of this crate's macros.
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 
 mod trace;
 
+use squall::generator::{AsyncGenerator, Co, Generator, Step, unboxed};
 use squall::sync::Queue;
 use squall::time::sleep;
 use squall::{spawn, yield_now};
@@ -203,4 +204,80 @@ fn a_turn_of_a_real_loop_allocates_nothing() {
     }));
     (0..3000).for_each(|_| _ = event_loop.turn());
     assert_eq!(allocations(|| (0..3000).for_each(|_| _ = event_loop.turn())), 0);
+}
+
+/// Yields one more than what it is sent, so many levels deep.
+fn counts<'a>(depth: u32) -> Generator<'a, u64, u64> {
+    Generator::new(async move |co: &Co<'a, u64, u64>| {
+        if depth > 0 {
+            return co.yield_from(counts(depth - 1)).await;
+        }
+        let mut value = 0;
+        loop {
+            value = co.yield_(value + 1).await;
+        }
+    })
+}
+
+#[test]
+fn a_generator_is_one_allocation_and_its_items_are_none() {
+    let mut generator = None;
+    assert_eq!(allocations(|| generator = Some(counts(0))), 1);
+    let mut generator = generator.unwrap();
+    let send =
+        |generator: &mut Generator<'_, u64, u64>, n| assert_eq!(generator.send(n), Ok(Step::Yielded(n + 1)));
+    assert_eq!(allocations(|| generator.start().unwrap()), 0);
+    assert_eq!(allocations(|| (0..1000).for_each(|n| send(&mut generator, n))), 0);
+    let freed = FREED.get();
+    drop(generator);
+    assert_eq!(FREED.get() - freed, 1);
+    let mut deep = counts(100);
+    deep.start().unwrap();
+    assert_eq!(allocations(|| (0..1000).for_each(|n| send(&mut deep, n))), 0);
+}
+
+#[test]
+fn a_pinned_generator_is_no_allocation_at_all() {
+    let counted = count();
+    {
+        let mut numbers = std::pin::pin!(unboxed(async |co: &Co<'_, u64, u64>| {
+            let mut value = 0;
+            loop {
+                value = co.yield_(value + 1).await;
+            }
+        }));
+        let mut came = numbers.as_mut().start().is_ok();
+        (0..1000).for_each(|n| came &= numbers.as_mut().send(n).is_ok());
+        assert!(came);
+    }
+    let countdown = std::pin::pin!(unboxed(async |co: &Co<'_, u32>| {
+        for n in 0..10 {
+            co.yield_(n).await;
+        }
+    }));
+    assert_eq!(countdown.sum::<u32>(), 45);
+    assert_eq!(counted(), 0);
+}
+
+#[test]
+fn an_async_generator_is_one_allocation_and_its_items_are_none() {
+    impatient()
+        .run(async {
+            let made = count();
+            let mut generator: AsyncGenerator<'_, u64, u64> = AsyncGenerator::new(async |co| {
+                let mut value = 0;
+                loop {
+                    yield_now().await;
+                    value = co.yield_(value + 1).await;
+                }
+            });
+            assert_eq!(made(), 1);
+            generator.start().await.unwrap();
+            let counted = count();
+            for n in 0..1000 {
+                generator.send(n).await.unwrap();
+            }
+            assert_eq!(counted(), 0);
+        })
+        .unwrap();
 }

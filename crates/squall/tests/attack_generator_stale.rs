@@ -109,7 +109,6 @@ fn a_raise_that_was_given_up_is_not_raised() {
 // --- frames that return below a delegate that was forgotten ----------------------------------------------------------
 
 #[test]
-#[cfg_attr(miri, ignore = "forgets on purpose")]
 fn a_delegate_that_forgets_its_delegation_and_returns_has_returned() {
     let trace = Trace::default();
     let forgotten = two(&trace);
@@ -124,7 +123,6 @@ fn a_delegate_that_forgets_its_delegation_and_returns_has_returned() {
 
 /// Delegates in a destructor of a body, and forgets it.
 #[test]
-#[cfg_attr(miri, ignore = "forgets on purpose")]
 fn a_destructor_that_delegates_does_not_disturb_the_stack() {
     let trace = Trace::default();
     let make = || {

@@ -352,7 +352,7 @@ fn awaiting_what_is_no_yield_is_reported_and_what_is_ready_is_not() {
         let _held = held;
         std::future::pending().await
     });
-    assert!(panic_of(|| hangs.resume()).contains("use an async generator"));
+    assert!(panic_of(|| hangs.resume()).contains("make it a squall::generator::AsyncGenerator"));
     assert_eq!((trace.take(), hangs.is_finished()), (vec!["dropped".to_string()], true));
 }
 
@@ -366,6 +366,16 @@ fn a_body_that_races_its_yields_is_told_so() {
         _ = futures::future::join(co.yield_from(count()), co.yield_from(count())).await;
     });
     assert!(panic_of(|| joins.resume()).contains("one yield at a time"));
+}
+
+#[test]
+fn a_yield_that_is_not_polled_when_its_body_is_does_not_hang_unnoticed() {
+    use futures::stream::{FuturesUnordered, StreamExt};
+    let mut polls_who_was_woken: Generator<'_, u32> = Generator::new(async |co| {
+        _ = FuturesUnordered::from_iter([co.yield_(1)]).next().await;
+    });
+    assert_eq!(polls_who_was_woken.resume(), Ok(Yielded(1)));
+    assert!(panic_of(|| polls_who_was_woken.resume()).contains("neither a yield nor ready"));
 }
 
 #[test]

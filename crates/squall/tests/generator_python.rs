@@ -1,16 +1,21 @@
 //! Squall's generators against CPython's: random programs of yields, catches, delegation, `finally`, raises and returns are run by both, and the
-//! two traces are compared line by line.
+//! two traces are compared line by line. The same programs run in every form of a generator here, the asynchronous one with bodies that await as well, and with every
+//! pending call given up.
 //!
 //! Differences that are meant, and that the programs avoid: a *delegate* that yields upon close ends its outers with a `RuntimeError` in Python, while
 //! here the whole chain waits on and `close` gives `IgnoredExit`; and a generator that is collected is closed by Python, while here it
 //! is dropped (destructors run, handlers do not).
 
 use serde::Value;
-use squall::generator::{Co, Generator, Raised, ResumeError, Step};
+use squall::generator::{AsyncGenerator, Co, Generator, Raised, ResumeError, Step, unboxed};
 use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
 use std::io::Write as _;
+use std::mem::replace;
+use std::pin::{Pin, pin};
 use std::process::{Command, Stdio};
-use std::{cell::RefCell, pin::Pin, rc::Rc};
+use std::task::{Context, Poll, Waker};
+use std::{cell::RefCell, rc::Rc};
 
 /// The little of JSON that the programs are handed over in.
 mod serde {
@@ -155,11 +160,15 @@ fn json_of_call(call: Call) -> Value {
 
 /// What both languages print. It is closed before the generator is dropped.
 #[derive(Clone, Default)]
-struct Log(Rc<RefCell<(String, bool)>>);
+struct Log {
+    text: Rc<RefCell<(String, bool)>>,
+    /// The bodies also await, before each statement.
+    awaits: bool,
+}
 
 impl Log {
     fn say(&self, line: std::fmt::Arguments<'_>) {
-        let mut log = self.0.borrow_mut();
+        let mut log = self.text.borrow_mut();
         if !log.1 {
             writeln!(log.0, "{line}").unwrap();
         }
@@ -177,6 +186,12 @@ fn body(statements: Vec<Statement>, log: Log) -> Body {
     Generator::new(async move |co: &Channel| run(co, &statements, &log).await.flatten())
 }
 
+/// Not ready at once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|_| if replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 /// `Some` if the body is to return.
 fn run<'c>(
     co: &'c Channel,
@@ -191,6 +206,9 @@ fn run<'c>(
     }
     Box::pin(async move {
         for statement in statements {
+            if log.awaits {
+                pause().await;
+            }
             let returned = match statement {
                 Statement::Yield(value) => {
                     let got = co.yield_(*value).await;
@@ -245,37 +263,22 @@ fn run<'c>(
     })
 }
 
-fn trace(program: usize, statements: &[Statement], calls: &[Call], log: &Log) {
+/// `None` if it was closed.
+type Came = Result<Option<Step<i64, Option<i64>>>, ResumeError<Option<i64>, i64>>;
+
+fn trace(program: usize, calls: &[Call], log: &Log, ask: &mut dyn FnMut(Call) -> Came) {
     log.say(format_args!("program {program}"));
-    let mut generator = body(statements.to_vec(), log.clone());
     for call in calls {
-        let answer = match *call {
-            Call::Next => {
-                log.say(format_args!("next"));
-                generator.resume()
-            }
-            Call::Send(value) => {
-                log.say(format_args!("send {value}"));
-                generator.send(Some(value))
-            }
-            Call::Throw(thrown) => {
-                log.say(format_args!("throw {thrown}"));
-                generator.throw(thrown)
-            }
-            Call::Close => {
-                log.say(format_args!("close"));
-                match generator.close() {
-                    Ok(_) => {
-                        log.say(format_args!(" closed"));
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        match answer {
-            Ok(Step::Yielded(value)) => log.say(format_args!(" yields {value}")),
-            Ok(Step::Returned(value)) => log.say(format_args!(" ends {}", python(value))),
+        match *call {
+            Call::Next => log.say(format_args!("next")),
+            Call::Send(value) => log.say(format_args!("send {value}")),
+            Call::Throw(thrown) => log.say(format_args!("throw {thrown}")),
+            Call::Close => log.say(format_args!("close")),
+        }
+        match ask(*call) {
+            Ok(None) => log.say(format_args!(" closed")),
+            Ok(Some(Step::Yielded(value))) => log.say(format_args!(" yields {value}")),
+            Ok(Some(Step::Returned(value))) => log.say(format_args!(" ends {}", python(value))),
             Err(ResumeError::Finished) => log.say(format_args!(" ends None")),
             Err(ResumeError::Thrown(thrown)) => log.say(format_args!(" raises {thrown}")),
             Err(ResumeError::NotStarted(_)) => log.say(format_args!(" not started")),
@@ -283,12 +286,96 @@ fn trace(program: usize, statements: &[Statement], calls: &[Call], log: &Log) {
             Err(other) => panic!("{other:?}"),
         }
     }
-    log.0.borrow_mut().1 = true;
+    log.text.borrow_mut().1 = true;
+}
+
+fn trace_boxed(program: usize, statements: &[Statement], calls: &[Call], log: &Log) {
+    let mut generator = body(statements.to_vec(), log.clone());
+    trace(program, calls, log, &mut |call| match call {
+        Call::Next => generator.resume().map(Some),
+        Call::Send(value) => generator.send(Some(value)).map(Some),
+        Call::Throw(thrown) => generator.throw(thrown).map(Some),
+        Call::Close => generator.close().map(|_| None),
+    });
     drop(generator);
-    log.0.borrow_mut().1 = false;
+    log.text.borrow_mut().1 = false;
+}
+
+fn trace_unboxed(program: usize, statements: &[Statement], calls: &[Call], log: &Log) {
+    {
+        let (body, says) = (statements.to_vec(), log.clone());
+        let mut generator = pin!(unboxed(async move |co: &Channel| run(co, &body, &says).await.flatten()));
+        trace(program, calls, log, &mut |call| match call {
+            Call::Next => generator.as_mut().resume().map(Some),
+            Call::Send(value) => generator.as_mut().send(Some(value)).map(Some),
+            Call::Throw(thrown) => generator.as_mut().throw(thrown).map(Some),
+            Call::Close => generator.as_mut().close().map(|_| None),
+        });
+    }
+    log.text.borrow_mut().1 = false;
+}
+
+/// With bodies that await before each statement. `gives_up`: each call, whenever it is pending, is given up, and gone on with by another.
+fn trace_async(program: usize, statements: &[Statement], calls: &[Call], log: &Log, gives_up: bool) {
+    let mut generator = AsyncGenerator::from(body(statements.to_vec(), log.clone()));
+    let mut cx = Context::from_waker(Waker::noop());
+    trace(program, calls, log, &mut |call| {
+        let mut goes_on = false;
+        'again: loop {
+            let mut closing;
+            let mut resuming;
+            let came: &mut dyn FnMut() -> Poll<Came> = match call {
+                Call::Close => {
+                    closing = generator.close();
+                    &mut || Pin::new(&mut closing).poll(&mut cx).map(|closed| closed.map(|_| None))
+                }
+                _ => {
+                    resuming = match call {
+                        _ if goes_on => generator.resume(),
+                        Call::Send(value) => generator.send(Some(value)),
+                        Call::Throw(thrown) => generator.throw(thrown),
+                        _ => generator.resume(),
+                    };
+                    &mut || Pin::new(&mut resuming).poll(&mut cx).map(|step| step.map(Some))
+                }
+            };
+            loop {
+                match came() {
+                    Poll::Ready(came) => return came,
+                    Poll::Pending if gives_up => {
+                        goes_on = true;
+                        continue 'again;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+        }
+    });
+    drop(generator);
+    log.text.borrow_mut().1 = false;
 }
 
 #[test]
+fn random_programs_leave_the_same_trace_in_every_form() {
+    let mut random = Random(525);
+    for program in 0..if cfg!(miri) { 40 } else { 4000 } {
+        let (statements, calls) = (random.statements(4, true), random.calls());
+        let boxed = Log::default();
+        trace_boxed(program, &statements, &calls, &boxed);
+        let pinned = Log::default();
+        trace_unboxed(program, &statements, &calls, &pinned);
+        assert_eq!(*pinned.text.borrow(), *boxed.text.borrow(), "unboxed: {statements:?} {calls:?}");
+        for gives_up in [false, true] {
+            let awaits = Log { awaits: true, ..Log::default() };
+            trace_async(program, &statements, &calls, &awaits, gives_up);
+            let what = format_args!("async, gives up: {gives_up}: {statements:?} {calls:?}").to_string();
+            assert_eq!(*awaits.text.borrow(), *boxed.text.borrow(), "{what}");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
 fn random_programs_leave_the_same_trace_in_cpython() {
     if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: python3 is not here, so nothing was compared");
@@ -297,7 +384,7 @@ fn random_programs_leave_the_same_trace_in_cpython() {
     let (mut random, mut input, log) = (Random(380), String::new(), Log::default());
     for program in 0..4000 {
         let (statements, calls) = (random.statements(4, true), random.calls());
-        trace(program, &statements, &calls, &log);
+        trace_boxed(program, &statements, &calls, &log);
         let calls = Value::List(calls.iter().map(|call| json_of_call(*call)).collect());
         writeln!(input, "program {program}\n{}\n{calls}", json_of(&statements)).unwrap();
     }
@@ -311,7 +398,7 @@ fn random_programs_leave_the_same_trace_in_cpython() {
     writes.join().unwrap().unwrap();
     assert!(output.status.success());
     let theirs = String::from_utf8(output.stdout).unwrap();
-    let log = log.0.borrow();
+    let log = log.text.borrow();
     let mut program = "";
     for (line, (ours, theirs)) in log.0.lines().zip(theirs.lines()).enumerate() {
         if ours.starts_with("program") {

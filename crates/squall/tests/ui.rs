@@ -8,8 +8,8 @@ fn attributes_refuse_what_they_cannot_run() {
     cases.compile_fail("tests/ui/test_*.rs");
 }
 
-/// What Python finds out when it runs: awaiting a generator, delegating to what is none, yielding what nobody expects, resuming oneself. And what keeps generators sound: a
-/// body cannot keep its `Co`, and a delegate cannot borrow its outer body's locals.
+/// What Python finds out when it runs: awaiting a generator, delegating to what is none, yielding what nobody expects, resuming oneself, two calls at once. And what keeps
+/// generators sound: a body cannot keep its `Co`, a delegate cannot borrow its outer body's locals, and what is pinned stays where it is.
 #[test]
 fn misuse_of_generators_does_not_compile() {
     trybuild::TestCases::new().compile_fail("tests/ui/generator_*.rs");

@@ -1,14 +1,14 @@
 //! A generator as its caller holds it.
 
-use super::attach::{Co, body};
-use super::frame::{Answer, Channel, FrameOf, FramePtr, Outcome, State, TypedFrame, channel_of, resume};
-use super::outcome::{Raised, ResumeError, Step};
+use super::channel::State;
+use super::co::Co;
+use super::frame::{FrameOf, TypedFrame, tell};
+use super::outcome::{ResumeError, Resumed, Step};
+use super::root::Root;
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::ptr::NonNull;
-
-/// What resuming gives.
-pub type Resumed<Y, S, R, X> = Result<Step<Y, R>, ResumeError<S, X>>;
 
 /// A function that pauses: it yields values of `Y`, takes values of `S` at its yields, returns an `R`, and may be thrown an `X` at.
 ///
@@ -47,7 +47,7 @@ pub type Resumed<Y, S, R, X> = Result<Step<Y, R>, ResumeError<S, X>>;
 /// ```
 pub struct Generator<'a, Y, S = (), R = (), X = Infallible> {
     /// Owned, as by a `Box`. (A `Box` would claim to be the only way to it, and a root's stack is another.)
-    frame: NonNull<dyn FrameOf<'a, Y, S, R, X> + 'a>,
+    pub(super) root: Root<'a, Y, S, R, X>,
 }
 
 impl<'a, Y: 'a, S: 'a, R: 'a, X: 'a> Generator<'a, Y, S, R, X> {
@@ -56,27 +56,22 @@ impl<'a, Y: 'a, S: 'a, R: 'a, X: 'a> Generator<'a, Y, S, R, X> {
     where
         F: for<'c> AsyncFnOnce(&'c Co<'a, Y, S, X>) -> R + 'a,
     {
-        let frame: Box<dyn FrameOf<'a, Y, S, R, X> + 'a> = Box::new(TypedFrame::new(body(f)));
-        // SAFETY: a box's pointer is not null.
-        Generator { frame: unsafe { NonNull::new_unchecked(Box::into_raw(frame)) } }
+        Generator::boxed(move |co: &'a Co<'a, Y, S, X>| f(co))
+    }
+
+    /// (Out of line: the bodies that make their delegates are lighter for it at each step.)
+    #[inline(never)]
+    pub(super) fn boxed<B>(maker: impl FnOnce(&'a Co<'a, Y, S, X>) -> B + 'a) -> Generator<'a, Y, S, R, X>
+    where
+        B: Future<Output = R> + 'a,
+    {
+        let frame: Box<dyn FrameOf<'a, Y, S, R, X> + 'a> = Box::new(TypedFrame::new(maker));
+        // SAFETY: a box's pointer is not null; it is freed when this is dropped, and not moved until then.
+        Generator { root: unsafe { Root::new(NonNull::new_unchecked(Box::into_raw(frame))) } }
     }
 }
 
 impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
-    pub(super) fn channel(&self) -> &Channel<'a, Y, S, X> {
-        // SAFETY: owned.
-        unsafe { channel_of(self.frame) }
-    }
-
-    pub(super) fn frame(&self) -> FramePtr<'a, Y, S, X> {
-        self.frame
-    }
-
-    pub(super) fn take_value(&self) -> Option<R> {
-        // SAFETY: owned.
-        unsafe { self.frame.as_ref() }.take_value()
-    }
-
     /// Runs it up to its first yield, or its end.
     ///
     /// # Errors
@@ -85,11 +80,7 @@ impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
     /// # Panics
     /// With the panic of the body, which has ended then; and if the body awaits anything but yields and what is ready.
     pub fn start(&mut self) -> Resumed<Y, S, R, X> {
-        match self.channel().state.get() {
-            State::Fresh => self.go_on(None),
-            State::Finished => Err(ResumeError::Finished),
-            State::Suspended | State::Running => Err(ResumeError::Started),
-        }
+        self.root.start()
     }
 
     /// Lets it go on with the default value: `None` where it takes options, nothing where it takes nothing. Starts it if it was not. (Python:
@@ -105,7 +96,7 @@ impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
     where
         S: Default,
     {
-        if self.channel().state.get() == State::Fresh { self.start() } else { self.send(S::default()) }
+        if self.root.state() == State::Fresh { self.start() } else { self.send(S::default()) }
     }
 
     /// Lets it go on with a value for the yield that it waits at.
@@ -117,11 +108,7 @@ impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
     /// As [`start`](Self::start).
     #[inline]
     pub fn send(&mut self, value: S) -> Resumed<Y, S, R, X> {
-        match self.channel().state.get() {
-            State::Suspended => self.go_on(Some(Ok(value))),
-            State::Fresh => Err(ResumeError::NotStarted(value)),
-            State::Finished | State::Running => Err(ResumeError::Finished),
-        }
+        self.root.send(value)
     }
 
     /// Throws at the yield that it waits at. A body that catches goes on; one that does not ends, as does one that was not started or has
@@ -133,10 +120,7 @@ impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn throw(&mut self, thrown: X) -> Resumed<Y, S, R, X> {
-        match self.channel().state.get() {
-            State::Finished => Err(ResumeError::Thrown(thrown)),
-            _ => self.go_on(Some(Err(Raised::Thrown(thrown)))),
-        }
+        self.root.throw(thrown)
     }
 
     /// Asks it to end: innermost delegates first, each at the yield that it waits at. `Some` if its body returns a value upon that. A generator that was
@@ -148,63 +132,33 @@ impl<'a, Y, S, R, X> Generator<'a, Y, S, R, X> {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn close(&mut self) -> Result<Option<R>, ResumeError<S, X>> {
-        if self.is_finished() {
-            return Ok(None);
-        }
-        // SAFETY: owned, pinned by its box, not finished; `&mut self` says that nobody resumes it.
-        match unsafe { resume(self.frame(), Some(Err(Raised::Closed)), true) } {
-            Outcome::Returned => Ok(self.take_value()),
-            Outcome::Raised(Raised::Closed) => Ok(None),
-            Outcome::Raised(Raised::Thrown(thrown)) => Err(ResumeError::Thrown(thrown)),
-            Outcome::IgnoredExit => Err(ResumeError::IgnoredExit),
-            Outcome::Yielded(_) => unreachable!("a yield while closing is ignored"),
-        }
-    }
-
-    #[inline]
-    fn go_on(&mut self, answer: Option<Answer<S, X>>) -> Resumed<Y, S, R, X> {
-        // SAFETY: as in `close`.
-        match unsafe { resume(self.frame(), answer, false) } {
-            Outcome::Yielded(value) => Ok(Step::Yielded(value)),
-            Outcome::Returned => {
-                Ok(Step::Returned(self.take_value().expect("a body that has returned has left its value")))
-            }
-            Outcome::Raised(Raised::Thrown(thrown)) => Err(ResumeError::Thrown(thrown)),
-            Outcome::Raised(Raised::Closed) | Outcome::IgnoredExit => Err(ResumeError::Finished),
-        }
+        self.root.close()
     }
 
     /// True if it was started.
     pub fn is_started(&self) -> bool {
-        self.channel().state.get() != State::Fresh
+        self.root.state() != State::Fresh
     }
 
     /// True if it has ended.
     pub fn is_finished(&self) -> bool {
-        self.channel().state.get() == State::Finished
+        self.root.state() == State::Finished
     }
 }
 
 impl<Y, S, R, X> Drop for Generator<'_, Y, S, R, X> {
     fn drop(&mut self) {
-        struct Free<'a, Y, S, R, X>(NonNull<dyn FrameOf<'a, Y, S, R, X> + 'a>);
-        impl<Y, S, R, X> Drop for Free<'_, Y, S, R, X> {
+        struct Free<'f, 'a, Y, S, R, X>(&'f mut Root<'a, Y, S, R, X>);
+        impl<Y, S, R, X> Drop for Free<'_, '_, Y, S, R, X> {
             fn drop(&mut self) {
-                // SAFETY: made by a box in `new`, on no stack any more, its body dropped.
-                drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                // SAFETY: made by a box in `boxed`, and ended below.
+                unsafe { self.0.free() };
             }
         }
-        // SAFETY: owned, and nobody resumes it.
-        let panic = unsafe { self.channel().end_all(self.frame) };
-        let free = Free(self.frame);
-        match panic {
-            Some(panic) if !std::thread::panicking() => {
-                // The memory is freed on the way.
-                let _free = free;
-                std::panic::resume_unwind(panic)
-            }
-            panic => super::frame::discard(panic),
-        }
+        let panic = self.root.end();
+        // The memory is freed whichever way this is left.
+        let _free = Free(&mut self.root);
+        tell(panic);
     }
 }
 
@@ -222,6 +176,6 @@ impl<Y, R> std::iter::FusedIterator for Generator<'_, Y, (), R, Infallible> {}
 
 impl<Y, S, R, X> fmt::Debug for Generator<'_, Y, S, R, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator").field("state", &self.channel().state.get()).finish_non_exhaustive()
+        f.debug_struct("Generator").field("state", &self.root.state()).finish_non_exhaustive()
     }
 }

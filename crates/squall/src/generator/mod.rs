@@ -16,7 +16,18 @@
 //! ```
 //!
 //! The body is an async closure, and `yield_(…)` is awaited; but nothing here is asynchronous: a body that awaits anything else that is not ready has nobody to wake
-//! it, and is told so by a panic.
+//! it, and is told so by a panic. (`squall::generator!` has `yield`.)
+//!
+//! # Which
+//!
+//! | | |
+//! |---|---|
+//! | [`Generator`] | one allocation; may be kept anywhere, and delegated to |
+//! | [`Unboxed`], by [`unboxed`] | no allocation; lies where it is pinned |
+//! | [`AsyncGenerator`] | its body also awaits: a `Stream` (PEP 525) |
+//! | [`spawn_generator`] | a generator that a loop resumes |
+//!
+//! From a generator to a coroutine, step by step and with programs, as the article goes: `docs/generators.md`.
 //!
 //! # On a loop
 //!
@@ -51,20 +62,35 @@
 //! | `RuntimeError: generator ignored GeneratorExit` | [`IgnoredExit`](ResumeError::IgnoredExit) | where a *delegate* ignores it, Python ends the outer ones with the error; here all wait on |
 //! | `ValueError: generator already executing` | does not compile | a generator is resumed by `&mut` |
 //! | PEP 479: `StopIteration` raised inside | does not exist | the end is no exception |
+//! | `async def` with `yield`, `anext`, `asend`, `athrow`, `aclose` | [`AsyncGenerator`] and its `resume`, `send`, `throw`, `close` | it may return a value, and delegate |
+//! | `RuntimeError: asynchronous generator is already running` | does not compile; [`Running`](ResumeError::Running) after a call that was given up | |
 //! | a generator that is collected is closed | one that is dropped is dropped | destructors run, innermost first; handlers do not |
 //!
-//! Random programs of all of these are run by CPython and here, and leave the same trace (`tests/generator_python.rs`).
+//! Random programs of all of these are run by CPython and here, and leave the same trace (`tests/generator_python.rs`). Each of CPython's own tests has one here, or a
+//! reason why it has none (`tests/python/cpython_tests.md`).
 
 // Level 7. The core imports nothing of the crate; on_loop.rs does.
-mod attach;
 mod caller;
+mod channel;
 mod co;
 mod frame;
 mod on_loop;
 mod outcome;
+mod outers;
+mod resume;
+mod root;
+mod stream;
+mod unboxed;
 
-pub use attach::Co;
-pub use caller::{Generator, Resumed};
-pub use co::{Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
+pub use caller::Generator;
+pub use co::{Co, Raise, TryYield, TryYieldFrom, Yield, YieldFrom};
 pub use on_loop::{Wait, spawn_generator};
-pub use outcome::{Raised, ResumeError, Step};
+pub use outcome::{Raised, ResumeError, Resumed, Step};
+pub use stream::{AsyncCo, AsyncGenerator, Closing, Resuming};
+pub use unboxed::{Unboxed, unboxed};
+
+/// The chapters of the guide, so that their programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/generators.md")]
+#[doc = include_str!("../../../../docs/generators.zh-CN.md")]
+struct Guide;

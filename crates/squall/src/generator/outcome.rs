@@ -30,9 +30,13 @@ impl<Y, R> Step<Y, R> {
     }
 }
 
+/// What resuming gives.
+pub type Resumed<Y, S, R, X> = Result<Step<Y, R>, ResumeError<S, X>>;
+
 /// Why a generator could not be resumed, or how it ended otherwise than by returning.
 ///
-/// Python's "generator already executing" is not among them: a generator is resumed by `&mut`, so its own body cannot.
+/// Python's "generator already executing" is [`Running`](Self::Running) where it can come about, which is with asynchronous ones only: a generator is resumed by
+/// `&mut`, so its own body cannot, and two calls cannot be under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ResumeError<S, X> {
@@ -43,6 +47,9 @@ pub enum ResumeError<S, X> {
     Started,
     /// It has ended. Its value was given once.
     Finished,
+    /// A value was sent to an asynchronous generator whose last call was given up before the body came to a yield. The value is given back, and nothing else
+    /// has happened: [`resume`](super::AsyncGenerator::resume) goes on there.
+    Running(S),
     /// What was thrown, or raised by the body: nobody caught it, and the generator has ended.
     Thrown(X),
     /// Asked to close, the body has yielded once more; what it yielded is dropped. It is still waiting and can be resumed.
@@ -57,6 +64,9 @@ impl<S, X: fmt::Display> fmt::Display for ResumeError<S, X> {
             }
             ResumeError::Started => f.write_str("the generator was started already: send() to it, or resume() it"),
             ResumeError::Finished => f.write_str("the generator has ended, and has given its value"),
+            ResumeError::Running(_) => f.write_str(
+                "a value was sent to a generator that is still on its way to a yield, since its last call was given up: call resume() first",
+            ),
             ResumeError::Thrown(thrown) => thrown.fmt(f),
             ResumeError::IgnoredExit => {
                 f.write_str("the generator was asked to close and has yielded: return when try_yield gives Raised::Closed")

@@ -1,0 +1,7 @@
+use squall::generator::{Generator, spawn_generator};
+
+fn main() {
+    squall::run(async {
+        spawn_generator(Generator::new(async |co| _ = co.yield_(5).await));
+    });
+}
