@@ -17,9 +17,9 @@ use super::current::{Fiber, here};
 use super::spawn::Builder;
 use super::wait::wait;
 use crate::event_loop;
-use crate::sync::oneshot;
 use crate::task::{
-    self, ForcedUnwind, Handle, JoinError, Tasks, abort_anywhere, handle_of, message_of, report_panic,
+    self, ForcedUnwind, Handle, JoinError, Tasks, WaitingOn, abort_anywhere, drop_foreign, handle_of,
+    message_of, note_waiting_for, report_panic, wake_quietly,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -31,7 +31,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 const WHAT: &str = "fiber::scope";
 
@@ -221,6 +221,14 @@ impl Children {
 pub(super) struct Membership {
     children: Rc<Children>,
     number: u64,
+    end: Rc<End>,
+}
+
+/// The end of a child, and who waits for it. Not a channel's: one whose sender is leaked would never end.
+#[derive(Default)]
+struct End {
+    has_come: Cell<bool>,
+    waiter: Cell<Option<Waker>>,
 }
 
 impl Membership {
@@ -248,6 +256,10 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.children.living.borrow_mut().remove(&self.number);
+        self.end.has_come.set(true);
+        if let Some(waiter) = self.end.waiter.take() {
+            wake_quietly(waiter);
+        }
         if !self.children.are_left() {
             if let Some(tasks) = self.children.tasks() {
                 tasks.wake(self.children.parent);
@@ -296,67 +308,57 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let (sender, receiver) = oneshot::channel();
         let place = Location::caller();
-        let handle = match self.begin(&Builder::new(), f, sender, place) {
-            Ok(handle) => Ok(handle),
-            Err((error, sender)) => {
-                drop(sender.send(Err(JoinError::not_started(error))));
-                Err(())
-            }
-        };
-        ScopedHandle { handle: handle.ok().flatten(), receiver, scope: PhantomData }
+        self.begin(&Builder::new(), f, place).unwrap_or_else(|error| {
+            let value = Rc::new(Cell::new(Some(Err(JoinError::not_started(error)))));
+            ScopedHandle { child: None, value, place, scope: PhantomData }
+        })
     }
 
     fn begin<F, T>(
         &'scope self,
         builder: &Builder,
         f: F,
-        sender: Sender<T>,
         place: &'static Location<'static>,
-    ) -> Result<Option<Handle>, (io::Error, Sender<T>)>
+    ) -> io::Result<ScopedHandle<'scope, T>>
     where
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
         let children = &self.children;
+        let value = Rc::new(Cell::new(None));
         if children.is_cancelled.get() {
-            return Ok(None);
+            return Ok(ScopedHandle { child: None, value, place, scope: PhantomData });
         }
         event_loop::with("fiber::Scope::spawn", |core| {
             assert!(
                 children.tasks().is_some(),
                 "fiber::Scope::spawn was called inside another event loop than the scope's: spawn before that loop is turned"
             );
-            let stack = match builder.stack(Stacks::of_loop(core.tasks.home())) {
-                Ok(stack) => stack,
-                Err(error) => return Err((error, sender)),
-            };
+            let stack = builder.stack(Stacks::of_loop(core.tasks.home()))?;
             let number = children.spawned.get();
             children.spawned.set(number + 1);
-            let family = children.clone();
+            let (family, given) = (children.clone(), value.clone());
+            // If nobody has the handle any more the value is dropped with `given`, in here: what it may borrow is still there.
             let body = move || match catch_unwind(AssertUnwindSafe(f)) {
-                // If nobody listens any more the value is dropped here, while what it may borrow is there.
-                Ok(value) => drop(sender.send(Ok(value))),
-                Err(forced) if forced.is::<ForcedUnwind>() => {
-                    drop(sender);
-                    resume_unwind(forced)
-                }
+                Ok(value) => given.set(Some(Ok(value))),
+                Err(forced) if forced.is::<ForcedUnwind>() => resume_unwind(forced),
                 Err(panic) => {
                     let text = message_of(&*panic).to_owned();
-                    drop(sender.send(Err(JoinError::panicked(Box::new(text)))));
+                    given.set(Some(Err(JoinError::panicked(Box::new(text)))));
                     family.panicked(panic);
                 }
             };
-            let membership = Membership { children: children.clone(), number };
-            let fiber = builder.fiber(place, Some(membership));
-            let new = builder.task(place);
+            let end = Rc::new(End::default());
+            let membership = Membership { children: children.clone(), number, end: end.clone() };
+            // SAFETY: the whole of a task, and as below.
+            let child = unsafe { FiberTask::new(builder.fiber(place, Some(membership)), body, Ok(stack)) };
             // SAFETY: what the body borrows lives until the scope's frame is left, which is when the child is gone (`Frame`), or is leaked with it; and the
             // task's output is `()`.
-            let handle = unsafe { core.tasks.spawn_unchecked(FiberTask::new(fiber, body, Ok(stack)), new) };
+            let handle = unsafe { core.tasks.spawn_unchecked(child, builder.task(place)) };
             children.living.borrow_mut().insert(number, handle);
             core.tasks.detach(handle);
-            Ok(Some(handle))
+            Ok(ScopedHandle { child: Some((handle, end)), value, place, scope: PhantomData })
         })
     }
 
@@ -399,19 +401,17 @@ impl Builder {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let (sender, receiver) = oneshot::channel();
-        let handle = scope.begin(&self, f, sender, Location::caller()).map_err(|(error, _)| error)?;
-        Ok(ScopedHandle { handle, receiver, scope: PhantomData })
+        scope.begin(&self, f, Location::caller())
     }
 }
 
-type Sender<T> = oneshot::Sender<Result<T, JoinError>>;
-
 /// The handle of a scope's child: [`join`](Self::join) it, await it, or drop it and leave it to the scope.
-#[must_use = "dropping the handle leaves the child to its scope; say so with drop(…) or `_ =`"]
 pub struct ScopedHandle<'scope, T> {
-    handle: Option<Handle>,
-    receiver: oneshot::Receiver<Result<T, JoinError>>,
+    /// `None` for one that never was.
+    child: Option<(Handle, Rc<End>)>,
+    /// Where the child leaves its value.
+    value: Rc<Cell<Option<Result<T, JoinError>>>>,
+    place: &'static Location<'static>,
     scope: PhantomData<&'scope ()>,
 }
 
@@ -424,14 +424,15 @@ impl<T> ScopedHandle<'_, T> {
     /// # Panics
     /// Where [`wait`] does.
     #[track_caller]
-    pub fn join(self) -> Result<T, JoinError> {
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.place = Location::caller();
         wait(self)
     }
 
     /// Ends the child where it waits, at once unless it is on the call stack.
     pub fn abort(&self) {
-        if let Some(handle) = self.handle {
-            abort_anywhere(handle);
+        if let Some((handle, _)) = &self.child {
+            abort_anywhere(*handle);
         }
     }
 }
@@ -439,9 +440,15 @@ impl<T> ScopedHandle<'_, T> {
 impl<T> Future for ScopedHandle<'_, T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let received = ready!(Pin::new(&mut self.receiver).poll(cx));
-        Poll::Ready(received.unwrap_or_else(|_| Err(JoinError::cancelled())))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some((handle, end)) = &self.child {
+            if !end.has_come.get() {
+                drop_foreign(end.waiter.replace(Some(cx.waker().clone())));
+                note_waiting_for(WaitingOn::Join, handle.slot(), Some(self.place));
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.value.take().unwrap_or_else(|| Err(JoinError::cancelled())))
     }
 }
 
