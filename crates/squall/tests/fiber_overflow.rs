@@ -30,9 +30,9 @@ fn an_overflow_is_reported_with_name_place_and_size() {
     });
     let Some(output) = told else { return };
     let text = complaints(&output);
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{text}");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{:?} {text}", output.status);
     assert!(text.contains("squall: fiber \"parser\" (spawned at "), "{text}");
-    assert!(text.contains("fiber_stacks.rs:"), "{text}");
+    assert!(text.contains("fiber_overflow.rs:"), "{text}");
     assert!(
         text.contains(
             "has overflowed its stack of 65536 bytes: give it a larger one with fiber::Builder::stack_size"

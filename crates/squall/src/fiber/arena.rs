@@ -14,8 +14,8 @@
 //! of each stack lies a little lower than that of the one before (its *colour*), within the page that it uses anyway.
 //!
 //! # What becomes of a stack
-//! It goes back to its pool when its coroutine has ended. The pool keeps the memory of the last few; that of the others is given back to the system and
-//! only their addresses are kept. A coroutine that is leaked (forgotten with its loop, or given up) keeps its stack for ever: nothing is ever unmapped,
+//! It goes back to its pool when its coroutine has ended. The pool keeps the memory of the last few, and a little of some more; that of the others is
+//! given back to the system and only their addresses are kept. A coroutine that is leaked (forgotten with its loop, or given up) keeps its stack for ever: nothing is ever unmapped,
 //! and only a `Stack` that is dropped goes back. So what borrows from a leaked stack stays valid.
 
 use std::cell::{Cell, RefCell};
@@ -28,8 +28,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 /// touches every page it passes.)
 const LEAST_BYTES: usize = 16 * 1024;
 const MOST_BYTES: usize = 1 << 30;
-/// Pooled stacks that keep their memory.
-const WARM: usize = 64;
+/// So many pooled stacks keep their memory, whatever it is,
+const HOT: usize = 64;
+/// and so many what lies next to their tops.
+const WARM: usize = 1024;
+const WARM_BYTES: usize = 8 * 1024;
+/// What is looked at to see whether more was used. Code touches every page that it passes, and none is smaller.
+const PROBED_BYTES: usize = 4096;
 /// So many stacks are opened by one system call.
 const OPENED_AT_ONCE: usize = 16;
 const FIRST_MAPPING_BYTES: usize = 16 << 20;
@@ -244,18 +249,29 @@ impl Pool {
     fn put_back(&self, limit: usize) {
         self.in_use.set(self.in_use.get() - 1);
         let mut warm = self.warm.borrow_mut();
-        if warm.len() < WARM {
+        if warm.len() < HOT {
             warm.push(limit);
         } else {
             drop(warm);
-            self.put_back_cold(limit);
+            self.put_back_cooler(limit);
         }
     }
 
-    #[cold]
-    fn put_back_cold(&self, limit: usize) {
-        forget(limit + self.guard_bytes, self.bytes);
-        self.cold.borrow_mut().push(limit);
+    #[inline(never)]
+    fn put_back_cooler(&self, limit: usize) {
+        let floor = limit + self.guard_bytes;
+        let mut warm = self.warm.borrow_mut();
+        if warm.len() < WARM {
+            let lower = self.bytes.saturating_sub(WARM_BYTES);
+            if lower > 0 && is_used(floor + lower - PROBED_BYTES) {
+                forget(floor, lower);
+            }
+            warm.push(limit);
+        } else {
+            drop(warm);
+            forget(floor, self.bytes);
+            self.cold.borrow_mut().push(limit);
+        }
     }
 }
 
@@ -334,6 +350,14 @@ impl Span {
         }
         self.top - at
     }
+}
+
+/// Whether this piece of a stack on which nothing runs was used since its memory was given back. A page that was not is the system's page of zeros,
+/// which is in the cache; asking the system (`mincore`) takes ten times as long.
+fn is_used(begin: usize) -> bool {
+    // SAFETY: usable memory of a stack that is nobody's, aligned to a page.
+    let words = unsafe { std::slice::from_raw_parts(begin as *const u64, PROBED_BYTES / size_of::<u64>()) };
+    words.iter().fold(0, |all, word| all | word) != 0
 }
 
 // --- the system ------------------------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ struct Turn<'a>(&'a Direction);
 
 impl Turn<'_> {
     fn take<'a>(direction: &'a Direction, fiber: &Fiber) -> Turn<'a> {
-        direction.taken_by.set(Some(fiber.spawned_at));
+        direction.taken_by.set(Some(fiber.cold().spawned_at));
         Turn(direction)
     }
 }

@@ -31,9 +31,11 @@ use std::thread;
 /// # Invariant
 /// It is polled as the whole of a task, so that the slot which runs is its own. What `F` borrows outlives it, and where `F` is not `'static`,
 /// being forgotten leaks what `F` borrows too.
+#[repr(C)]
 pub(super) struct FiberTask<F, R> {
-    body: Body<F, R>,
     fiber: Fiber,
+    /// Nothing, when the fields are dropped.
+    body: Body<F, R>,
     _pin: PhantomPinned,
 }
 
@@ -47,7 +49,7 @@ impl<F: FnOnce() -> R, R> FiberTask<F, R> {
     /// # Safety
     /// The invariant of the type.
     pub(super) unsafe fn new(fiber: Fiber, closure: F, stack: io::Result<Stack>) -> FiberTask<F, R> {
-        FiberTask { body: Body::New { closure, stack }, fiber, _pin: PhantomPinned }
+        FiberTask { fiber, body: Body::New { closure, stack }, _pin: PhantomPinned }
     }
 
     #[cold]
@@ -63,7 +65,7 @@ impl<F: FnOnce() -> R, R> FiberTask<F, R> {
             }
         };
         overflow::watch();
-        self.fiber.span.set(stack.span());
+        self.fiber.cold().span.set(stack.span());
         let first = move |yielder: &corosensei::Yielder<(), ()>, ()| {
             current().expect("a fiber is resumed through its task").has_begun(yielder);
             closure()
@@ -89,7 +91,7 @@ impl<F: FnOnce() -> R, R> Future for FiberTask<F, R> {
             this.begin();
         }
         let Body::Live(coroutine) = &mut this.body else { panic!("a fiber was polled after it had ended") };
-        if this.fiber.membership.is_none() && this.fiber.scopes.borrow().is_empty() {
+        if !this.fiber.has_relatives() {
             this.fiber.prepare(cx.waker());
             let switch = Switch::to(&this.fiber);
             let resumed = coroutine.resume(());
@@ -109,7 +111,7 @@ impl<F, R> FiberTask<F, R> {
         if task::current().is_some_and(Tasks::is_aborted) {
             return Poll::Pending;
         }
-        let held = self.fiber.membership.as_ref().map(Membership::hold);
+        let held = self.fiber.cold().membership.as_ref().map(Membership::hold);
         self.fiber.prepare(cx.waker());
         let switch = Switch::to(&self.fiber);
         let resumed = coroutine.resume(());
@@ -164,7 +166,7 @@ impl<F, R> FiberTask<F, R> {
                 self.fiber
             );
         }
-        for scope in self.fiber.scopes.take().into_iter().rev() {
+        for scope in self.fiber.take_scopes().into_iter().rev() {
             scope.end_children();
         }
     }
@@ -173,7 +175,7 @@ impl<F, R> FiberTask<F, R> {
 impl<F, R> Drop for FiberTask<F, R> {
     fn drop(&mut self) {
         // What is dropped here may abort whom it borrows from.
-        let held = self.fiber.membership.as_ref().map(Membership::hold);
+        let held = self.fiber.cold().membership.as_ref().map(Membership::hold);
         let has_ended = match &self.body {
             Body::Live(coroutine) => coroutine.done(),
             Body::New { .. } | Body::Ended => true,

@@ -116,7 +116,7 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
     // SAFETY: the kernel gives a handler of this kind a valid `info`.
     let address = unsafe { (*info).si_addr() } as usize;
     if let Some(fiber) = current() {
-        let span = fiber.span.get();
+        let span = fiber.cold().span.get();
         if (span.limit..span.floor).contains(&address) {
             let mut text = Text { bytes: [0; 512], length: 0 };
             _ = write!(

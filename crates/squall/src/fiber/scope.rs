@@ -90,7 +90,7 @@ where
 {
     let fiber = here(WHAT);
     let children = Rc::new(Children::of(fiber));
-    fiber.scopes.borrow_mut().push(children.clone());
+    fiber.push_scope(children.clone());
     let frame = Frame { fiber, children };
     let scope = Scope { children: frame.children.clone(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| body(&scope)));
@@ -136,7 +136,7 @@ struct Frame<'a> {
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
         self.children.end_children();
-        self.fiber.scopes.borrow_mut().retain(|scope| !Rc::ptr_eq(scope, &self.children));
+        self.fiber.pop_scope();
     }
 }
 
@@ -162,7 +162,7 @@ impl Children {
             // A fiber that is being dropped has no waker, and its scopes no children.
             is_cancelled: Cell::new(handle.is_none()),
             parent: handle.unwrap_or(Handle::foreign(0, 0)),
-            outer: parent.membership.as_ref().map(|membership| membership.children.clone()),
+            outer: parent.cold().membership.as_ref().map(|membership| membership.children.clone()),
             living: RefCell::new(BTreeMap::new()),
             spawned: Cell::new(0),
             panic: Cell::new(None),

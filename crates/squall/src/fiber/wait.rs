@@ -215,9 +215,9 @@ pub fn is_current() -> bool {
 /// # }
 /// ```
 pub fn stack_high_water() -> Option<usize> {
-    let fiber = current().filter(|fiber| fiber.is_measured)?;
+    let fiber = current().filter(|fiber| fiber.cold().is_measured)?;
     // SAFETY: this runs on the stack, so it is live.
-    Some(unsafe { fiber.span.get().used() })
+    Some(unsafe { fiber.cold().span.get().used() })
 }
 
 /// Whether somebody has asked the current fiber to end: its calls return [`Cancelled`], or unwind it. For a fiber that computes for long without

@@ -59,17 +59,21 @@ fn no_two_stacks_share_memory_and_the_latest_comes_first() {
 
 #[test]
 fn the_memory_of_all_but_a_few_pooled_stacks_is_given_back() {
-    let pool = pool(16 * 1024, super::guards());
+    let pool = pool(64 * 1024, super::guards());
     let stacks: Vec<Stack> = (0..WARM + 10).map(|_| pool.take().unwrap()).collect();
-    let floors: Vec<usize> = stacks.iter().map(|stack| stack.span().floor).collect();
-    for floor in &floors {
-        // SAFETY: the first word of a stack that nobody runs on.
-        unsafe { (*floor as *mut u64).write_volatile(7) };
+    let spans: Vec<_> = stacks.iter().map(Stack::span).collect();
+    for span in &spans {
+        // As frames do: every page, from the top.
+        for at in (span.floor..span.top).step_by(4096).chain([span.top - 8]) {
+            // SAFETY: words of a stack that nobody runs on.
+            unsafe { (at as *mut u64).write_volatile(7) };
+        }
     }
     drop(stacks);
     // SAFETY: as above; the memory of pooled stacks stays mapped.
-    let kept = floors.iter().filter(|floor| unsafe { (**floor as *const u64).read_volatile() } == 7).count();
-    assert_eq!(kept, WARM);
+    let is_kept = |at: usize| unsafe { (at as *const u64).read_volatile() } == 7;
+    assert_eq!(spans.iter().filter(|span| is_kept(span.floor)).count(), HOT);
+    assert_eq!(spans.iter().filter(|span| is_kept(span.top - 8)).count(), WARM);
 }
 
 #[test]
