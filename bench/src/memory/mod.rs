@@ -84,7 +84,7 @@ async fn spawn_waiting<R: Runtime>(is_sleeping: bool, tasks: u64) {
     }
 }
 
-fn resident_bytes() -> f64 {
+pub fn resident_bytes() -> f64 {
     let statm = fs::read_to_string("/proc/self/statm").expect("/proc/self/statm");
     let pages: f64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
     // SAFETY: a query without arguments that can be wrong.

@@ -129,12 +129,12 @@ pub fn cases() -> Vec<Case> {
 /// The CPU time of the whole process, kernel and helper threads included: what other programs of a shared machine do
 /// beside it does not count. Rows that wait use the wall clock.
 #[derive(Clone, Copy)]
-struct CpuTime {
+pub struct CpuTime {
     ns: i64,
 }
 
 impl CpuTime {
-    fn now() -> CpuTime {
+    pub fn now() -> CpuTime {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the pointer is to a timespec of ours.
         let done = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
@@ -143,7 +143,7 @@ impl CpuTime {
     }
 
     /// Nanoseconds since then for each of so many things.
-    fn each(self, times: u64) -> f64 {
+    pub fn each(self, times: u64) -> f64 {
         (CpuTime::now().ns - self.ns) as f64 / times as f64
     }
 }
