@@ -69,3 +69,12 @@ pub use spawn::{Builder, spawn, stacks};
 pub use wait::{
     Cancelled, is_cancellation, is_cancelled, is_current, sleep, stack_high_water, try_wait, wait, yield_now,
 };
+
+/// The chapters of the guide: their code is compiled and run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../../docs/fibers.md")]
+    mod english {}
+    #[doc = include_str!("../../../../docs/fibers.zh-CN.md")]
+    mod chinese {}
+}
