@@ -335,7 +335,7 @@ fn fibers_end_while_their_thread_unwinds() {
 fn a_fiber_on_a_loop_that_is_turned_by_a_destructor_ends_with_a_word() {
     let trace = Trace::default();
     let event_loop = virtual_loop();
-    let fiber = event_loop.run_until(async {
+    let [fiber] = event_loop.run_until(async {
         let fiber = fiber::spawn({
             let trace = trace.clone();
             move || {
@@ -346,7 +346,7 @@ fn a_fiber_on_a_loop_that_is_turned_by_a_destructor_ends_with_a_word() {
             }
         });
         squall::yield_now().await;
-        fiber
+        [fiber]
     });
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _turns = at_drop(|| settle(&event_loop));

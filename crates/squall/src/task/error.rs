@@ -20,11 +20,9 @@ enum Kind {
 }
 
 /// What a fiber that is cancelled is unwound with. It is a panic to the compiler and to nobody else: whoever catches it passes it on.
-#[cfg_attr(not(feature = "fiber"), expect(dead_code, reason = "only fibers are unwound"))]
 pub(crate) struct ForcedUnwind;
 
 /// The panic of a fiber that could not begin: its error is the task's.
-#[cfg_attr(not(feature = "fiber"), expect(dead_code, reason = "only fibers need what they may not get"))]
 pub(crate) struct NotStarted(pub(crate) io::Error);
 
 impl JoinError {
