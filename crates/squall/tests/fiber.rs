@@ -344,3 +344,44 @@ fn a_fiber_never_polled_drops_its_closure() {
     assert_eq!(Rc::strong_count(&token), 1);
     drop(handle);
 }
+
+#[test]
+fn other_threads_wake_fibers() {
+    squall::run(async {
+        let fiber = fiber::spawn(|| fiber::wait(squall::blocking::run(|| 6_u32)).pow(2));
+        let (sender, receiver) = async_channel();
+        let waits = fiber::spawn(move || fiber::wait(receiver));
+        std::thread::spawn(move || sender.send(6)).join().unwrap().unwrap();
+        assert_eq!((fiber.await.unwrap(), waits.await.unwrap()), (36, Ok(6)));
+    });
+}
+
+/// A channel whose sender may be anywhere.
+fn async_channel() -> (futures::channel::oneshot::Sender<u32>, futures::channel::oneshot::Receiver<u32>) {
+    futures::channel::oneshot::channel()
+}
+
+#[test]
+fn a_foreign_executor_on_the_stack_is_paused_with_the_fiber() {
+    let said = said(async |trace| {
+        let fiber = fiber::spawn({
+            let trace = trace.clone();
+            move || {
+                // Its polls cannot be seen: this is as if it had been a call.
+                let answer = futures::executor::block_on(squall::catch_unwind(async {
+                    fiber::sleep(Duration::from_secs(1));
+                    trace.say("the sleep is over");
+                    42
+                }));
+                answer.unwrap()
+            }
+        });
+        let beside = fiber::spawn({
+            let trace = trace.clone();
+            move || trace.say("beside")
+        });
+        beside.await.unwrap();
+        assert_eq!(fiber.await.unwrap(), 42);
+    });
+    assert_eq!(said, ["beside", "the sleep is over"]);
+}

@@ -357,3 +357,32 @@ fn a_fiber_on_a_loop_that_is_turned_by_a_destructor_ends_with_a_word() {
     let error = event_loop.run_until(fiber).unwrap_err();
     assert!(text_of(&*error.into_panic()).contains("turned while its thread unwinds"));
 }
+
+#[test]
+fn our_catch_unwind_passes_it_on_through_a_foreign_executor() {
+    let said = aborted(|trace| {
+        let _guard = trace.at_drop("dropped");
+        let caught = futures::executor::block_on(squall::catch_unwind(async {
+            let _inner = trace.at_drop("the future's");
+            fiber::sleep(Duration::from_secs(1));
+        }));
+        trace.say(format!("caught: {}", caught.is_err()));
+    });
+    assert_eq!(said, ["the future's", "dropped", "ended"]);
+}
+
+#[test]
+fn a_generator_on_the_stack_passes_it_on() {
+    use squall::generator::{Co, Generator};
+    let said = aborted(|trace| {
+        let _guard = trace.at_drop("dropped");
+        let mut generator = Generator::<'_, u32>::new(async |co: &Co<'_, u32>| {
+            let _inner = trace.at_drop("the generator's");
+            fiber::sleep(Duration::from_secs(1));
+            co.yield_(1).await;
+        });
+        let step = generator.resume();
+        trace.say(format!("not reached: {step:?}"));
+    });
+    assert_eq!(said, ["the generator's", "dropped", "ended"]);
+}

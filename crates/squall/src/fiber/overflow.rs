@@ -40,7 +40,8 @@ fn begin_watch() {
         }
     });
     if !has_alternate() {
-        ALTERNATE.set(Alternate::new());
+        // A loop that is run by the last destructors of a thread goes without.
+        _ = ALTERNATE.try_with(|place| place.set(Alternate::new()));
     }
     IS_WATCHED.set(true);
 }

@@ -107,6 +107,12 @@ where
             if let Err(panic) = result {
                 report_panic("the body of a fiber::scope panicked, and its fiber was cancelled then", panic);
             }
+            if let Some(panic) = frame.children.panic.take() {
+                report_panic(
+                    "a child of a fiber::scope panicked, and the scope's fiber was cancelled",
+                    panic,
+                );
+            }
             fiber.unwind(WHAT);
         }
     }
