@@ -15,6 +15,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
+pub use ours::{create_fiber, fiber_1000, keep_fibers};
+
 #[derive(clap::Args, Clone)]
 pub struct Options {
     #[command(flatten)]
@@ -29,7 +31,7 @@ const THOUSAND: &str = "switch, 1,000";
 const CREATE: &str = "create and join";
 const KEEP: &str = "keep";
 
-pub const ROWS: &[Row] = &[
+const ROWS: &[Row] = &[
     Row { name: ONE, unit: "ns", what: "one coroutine pauses and goes on, over and over" },
     Row { name: THOUSAND, unit: "ns", what: "1,000 take turns; for each turn of one" },
     Row {
@@ -40,12 +42,12 @@ pub const ROWS: &[Row] = &[
     Row { name: KEEP, unit: "B", what: "resident bytes of one of many that wait" },
 ];
 
-pub const FIBER: &str = "fiber";
-pub const TASK: &str = "task";
+const FIBER: &str = "fiber";
+const TASK: &str = "task";
 const GENERATOR: &str = "generator";
-pub const BARE: &str = "corosensei";
+const BARE: &str = "corosensei";
 const THREAD: &str = "OS thread";
-pub const GO: &str = "Go";
+const GO: &str = "Go";
 const GREENLET: &str = "greenlet";
 const PYTHON: &str = "Python generator";
 
@@ -207,7 +209,7 @@ fn head(row: &Row) -> String {
     format!("{}, {}", row.name, row.unit)
 }
 
-pub fn short(value: f64) -> String {
+fn short(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
