@@ -11,7 +11,7 @@
 //! Under `panic = "abort"` nothing can be unwound. There a fiber whose last call has no error to return is given up, silently.
 
 use super::arena::Stack;
-use super::current::{Fiber, PATIENCE, Switch, current};
+use super::current::{Cold, Fiber, PATIENCE, Switch, current};
 use super::overflow;
 use super::scope::Membership;
 use crate::task::{self, ForcedUnwind, NotStarted, Tasks};
@@ -36,6 +36,7 @@ pub(super) struct FiberTask<F, R> {
     fiber: Fiber,
     /// Nothing, when the fields are dropped.
     body: Body<F, R>,
+    cold: Cold,
     _pin: PhantomPinned,
 }
 
@@ -48,8 +49,8 @@ enum Body<F, R> {
 impl<F: FnOnce() -> R, R> FiberTask<F, R> {
     /// # Safety
     /// The invariant of the type.
-    pub(super) unsafe fn new(fiber: Fiber, closure: F, stack: io::Result<Stack>) -> FiberTask<F, R> {
-        FiberTask { fiber, body: Body::New { closure, stack }, _pin: PhantomPinned }
+    pub(super) unsafe fn new(cold: Cold, closure: F, stack: io::Result<Stack>) -> FiberTask<F, R> {
+        FiberTask { fiber: Fiber::new(&cold), body: Body::New { closure, stack }, cold, _pin: PhantomPinned }
     }
 
     #[cold]
@@ -65,7 +66,7 @@ impl<F: FnOnce() -> R, R> FiberTask<F, R> {
             }
         };
         overflow::watch();
-        self.fiber.cold().span.set(stack.span());
+        self.fiber.begin(&self.cold, stack.span());
         let first = move |yielder: &corosensei::Yielder<(), ()>, ()| {
             current().expect("a fiber is resumed through its task").has_begun(yielder);
             closure()
@@ -111,7 +112,7 @@ impl<F, R> FiberTask<F, R> {
         if task::current().is_some_and(Tasks::is_aborted) {
             return Poll::Pending;
         }
-        let held = self.fiber.cold().membership.as_ref().map(Membership::hold);
+        let held = self.cold.membership.as_ref().map(Membership::hold);
         self.fiber.prepare(cx.waker());
         let switch = Switch::to(&self.fiber);
         let resumed = coroutine.resume(());
@@ -175,7 +176,7 @@ impl<F, R> FiberTask<F, R> {
 impl<F, R> Drop for FiberTask<F, R> {
     fn drop(&mut self) {
         // What is dropped here may abort whom it borrows from.
-        let held = self.fiber.cold().membership.as_ref().map(Membership::hold);
+        let held = self.cold.membership.as_ref().map(Membership::hold);
         let has_ended = match &self.body {
             Body::Live(coroutine) => coroutine.done(),
             Body::New { .. } | Body::Ended => true,

@@ -43,10 +43,10 @@ pub(super) const PATIENCE: u32 = 64;
 ///
 /// # Invariant
 /// Pinned from the first resume on, and alive while anything runs on the stack. `yielder` is the one on that stack. `waker` is valid while the
-/// fiber is resumed.
-#[repr(C)]
+/// fiber is resumed. `cold` leads to the task's own, which is pinned as well.
+///
+/// It is what every switch touches, so it is small, and lies between the task's header and the coroutine.
 pub(super) struct Fiber {
-    // What every switch touches comes first, so that it shares a line of the cache or two with the coroutine, which lies behind.
     yielder: Cell<*const Yielder<(), ()>>,
     waker: Cell<*const Waker>,
     /// The task that is polled when this is what runs.
@@ -58,10 +58,10 @@ pub(super) struct Fiber {
     is_given_up: Cell<bool>,
     /// It is a scope's child, or has scopes on its stack.
     has_relatives: Cell<bool>,
-    cold: Cold,
+    cold: Cell<*const Cold>,
 }
 
-/// What only some calls look at.
+/// What only some calls look at: it lies behind the coroutine.
 pub(super) struct Cold {
     returned: Cell<u32>,
     raised: Cell<u32>,
@@ -73,6 +73,26 @@ pub(super) struct Cold {
     pub(super) membership: Option<Membership>,
     /// Those that are on its stack, the innermost last.
     scopes: RefCell<Vec<Rc<Children>>>,
+}
+
+impl Cold {
+    pub(super) fn new(
+        name: Option<&str>,
+        spawned_at: &'static Location<'static>,
+        is_measured: bool,
+        membership: Option<Membership>,
+    ) -> Cold {
+        Cold {
+            returned: Cell::new(0),
+            raised: Cell::new(0),
+            is_measured,
+            span: Cell::new(Span::default()),
+            name: name.map(Into::into),
+            spawned_at,
+            membership,
+            scopes: RefCell::new(Vec::new()),
+        }
+    }
 }
 
 /// The fiber whose stack this is.
@@ -120,12 +140,7 @@ pub(super) fn here<'a>(what: &str) -> &'a Fiber {
 }
 
 impl Fiber {
-    pub(super) fn new(
-        name: Option<&str>,
-        spawned_at: &'static Location<'static>,
-        is_measured: bool,
-        membership: Option<Membership>,
-    ) -> Fiber {
+    pub(super) fn new(cold: &Cold) -> Fiber {
         Fiber {
             yielder: Cell::new(null()),
             waker: Cell::new(null()),
@@ -134,22 +149,20 @@ impl Fiber {
             is_cancelled: Cell::new(false),
             resumed_in_panic: Cell::new(false),
             is_given_up: Cell::new(false),
-            has_relatives: Cell::new(membership.is_some()),
-            cold: Cold {
-                returned: Cell::new(0),
-                raised: Cell::new(0),
-                is_measured,
-                span: Cell::new(Span::default()),
-                name: name.map(Into::into),
-                spawned_at,
-                membership,
-                scopes: RefCell::new(Vec::new()),
-            },
+            has_relatives: Cell::new(cold.membership.is_some()),
+            cold: Cell::new(null()),
         }
     }
 
+    /// Both are pinned, and the stack is about to be run on for the first time.
+    pub(super) fn begin(&self, cold: &Cold, span: Span) {
+        cold.span.set(span);
+        self.cold.set(cold);
+    }
+
     pub(super) fn cold(&self) -> &Cold {
-        &self.cold
+        // SAFETY: by the invariant, and nobody asks before `begin`: the fiber is current, or its stack has run.
+        unsafe { &*self.cold.get() }
     }
 
     #[inline]
@@ -160,19 +173,19 @@ impl Fiber {
     /// A scope begins on its stack.
     pub(super) fn push_scope(&self, children: Rc<Children>) {
         self.has_relatives.set(true);
-        self.cold.scopes.borrow_mut().push(children);
+        self.cold().scopes.borrow_mut().push(children);
     }
 
     /// The innermost scope on its stack ends.
     pub(super) fn pop_scope(&self) {
-        let mut scopes = self.cold.scopes.borrow_mut();
+        let mut scopes = self.cold().scopes.borrow_mut();
         scopes.pop();
-        self.has_relatives.set(self.cold.membership.is_some() || !scopes.is_empty());
+        self.has_relatives.set(self.cold().membership.is_some() || !scopes.is_empty());
     }
 
     /// The scopes of a stack that was given up.
     pub(super) fn take_scopes(&self) -> Vec<Rc<Children>> {
-        self.cold.scopes.take()
+        self.cold().scopes.take()
     }
 
     /// Before each resume of a poll.
@@ -187,7 +200,7 @@ impl Fiber {
         self.is_cancelled.set(true);
         self.waker.set(Waker::noop());
         self.resumed_in_panic.set(thread::panicking());
-        self.cold.raised.set(0);
+        self.cold().raised.set(0);
     }
 
     pub(super) fn has_begun(&self, yielder: &Yielder<(), ()>) {
@@ -225,13 +238,14 @@ impl Fiber {
     #[inline]
     pub(super) fn is_cancelled(&self) -> bool {
         self.is_cancelled.get()
-            || self.has_relatives.get() && self.cold.membership.as_ref().is_some_and(Membership::is_cancelled)
+            || self.has_relatives.get()
+                && self.cold().membership.as_ref().is_some_and(Membership::is_cancelled)
     }
 
     /// True while destructors run that a panic, or the forced unwind, has brought about.
     #[inline]
     pub(super) fn is_unwinding(&self) -> bool {
-        if self.resumed_in_panic.get() { self.cold.raised.get() > 0 } else { thread::panicking() }
+        if self.resumed_in_panic.get() { self.cold().raised.get() > 0 } else { thread::panicking() }
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -256,8 +270,8 @@ impl Fiber {
 
     /// For a call that has an error to return: true if it shall. Does not return when there have been too many.
     pub(super) fn may_return_cancelled(&self, what: &str) -> bool {
-        self.cold.returned.set(self.cold.returned.get() + 1);
-        if self.cold.returned.get() > PATIENCE {
+        self.cold().returned.set(self.cold().returned.get() + 1);
+        if self.cold().returned.get() > PATIENCE {
             self.unwind(what);
         }
         true
@@ -273,8 +287,8 @@ impl Fiber {
             );
             std::process::abort();
         }
-        self.cold.raised.set(self.cold.raised.get() + 1);
-        if self.cold.raised.get() > PATIENCE || cfg!(panic = "abort") {
+        self.cold().raised.set(self.cold().raised.get() + 1);
+        if self.cold().raised.get() > PATIENCE || cfg!(panic = "abort") {
             self.is_given_up.set(true);
             self.suspend();
             unreachable!("a stack that was given up is never resumed");
@@ -325,9 +339,9 @@ impl Running {
 
 impl fmt::Display for Fiber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cold.name {
-            Some(name) => write!(f, "fiber {name:?} (spawned at {})", self.cold.spawned_at),
-            None => write!(f, "the fiber spawned at {}", self.cold.spawned_at),
+        match &self.cold().name {
+            Some(name) => write!(f, "fiber {name:?} (spawned at {})", self.cold().spawned_at),
+            None => write!(f, "the fiber spawned at {}", self.cold().spawned_at),
         }
     }
 }

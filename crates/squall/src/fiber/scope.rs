@@ -358,7 +358,7 @@ impl<'scope> Scope<'scope, '_> {
             let end = Rc::new(End::default());
             let membership = Membership { children: children.clone(), number, end: end.clone() };
             // SAFETY: the whole of a task, and as below.
-            let child = unsafe { FiberTask::new(builder.fiber(place, Some(membership)), body, Ok(stack)) };
+            let child = unsafe { FiberTask::new(builder.cold(place, Some(membership)), body, Ok(stack)) };
             // SAFETY: what the body borrows lives until the scope's frame is left, which is when the child is gone (`Frame`), or is leaked with it; and the
             // task's output is `()`.
             let handle = unsafe { core.tasks.spawn_unchecked(child, builder.task(place)) };

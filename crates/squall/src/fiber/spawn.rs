@@ -2,7 +2,7 @@
 
 use super::arena::{Stack, StackTotals, Stacks};
 use super::body::FiberTask;
-use super::current::Fiber;
+use super::current::Cold;
 use super::scope::Membership;
 use crate::event_loop::{self, Core};
 use crate::task::{JoinHandle, NewTask};
@@ -45,9 +45,9 @@ where
     let new = NewTask { name: None, spawned_at: Location::caller() };
     event_loop::with("fiber::spawn", |core| {
         let stack = Stacks::of_loop(core.tasks.home()).take(STACK_BYTES);
-        let fiber = Fiber::new(None, new.spawned_at, false, None);
+        let cold = Cold::new(None, new.spawned_at, false, None);
         // SAFETY: `'static`, and a task's whole future.
-        core.spawn(unsafe { FiberTask::new(fiber, f, stack) }, new)
+        core.spawn(unsafe { FiberTask::new(cold, f, stack) }, new)
     })
 }
 
@@ -64,7 +64,7 @@ where
 {
     let stack = Stacks::of_loop(core.tasks.home()).take(STACK_BYTES);
     // SAFETY: `'static`; the rest is said above.
-    unsafe { FiberTask::new(Fiber::new(None, spawned_at, false, None), f, stack) }
+    unsafe { FiberTask::new(Cold::new(None, spawned_at, false, None), f, stack) }
 }
 
 /// How many stacks the current loop has, and what they take.
@@ -155,9 +155,9 @@ impl Builder {
         let spawned_at = Location::caller();
         event_loop::with("fiber::Builder::spawn", |core| {
             let stack = self.stack(Stacks::of_loop(core.tasks.home()))?;
-            let fiber = self.fiber(spawned_at, None);
+            let cold = self.cold(spawned_at, None);
             // SAFETY: `'static`, and a task's whole future.
-            Ok(core.spawn(unsafe { FiberTask::new(fiber, f, Ok(stack)) }, self.task(spawned_at)))
+            Ok(core.spawn(unsafe { FiberTask::new(cold, f, Ok(stack)) }, self.task(spawned_at)))
         })
     }
 
@@ -165,12 +165,12 @@ impl Builder {
         if self.is_measured { stacks.take_clean(self.stack_bytes) } else { stacks.take(self.stack_bytes) }
     }
 
-    pub(super) fn fiber(
+    pub(super) fn cold(
         &self,
         spawned_at: &'static Location<'static>,
         membership: Option<Membership>,
-    ) -> Fiber {
-        Fiber::new(self.name.as_deref(), spawned_at, self.is_measured, membership)
+    ) -> Cold {
+        Cold::new(self.name.as_deref(), spawned_at, self.is_measured, membership)
     }
 
     pub(super) fn task(&self, spawned_at: &'static Location<'static>) -> NewTask {
