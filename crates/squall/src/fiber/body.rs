@@ -23,6 +23,7 @@ use std::marker::PhantomPinned;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
@@ -128,7 +129,7 @@ impl<F, R> FiberTask<F, R> {
             CoroutineResult::Yield(()) => {
                 self.give_up();
                 // It was cancelled; the loop makes that the task's error.
-                resume_unwind(Box::new(ForcedUnwind))
+                resume_unwind(Box::new(ForcedUnwind(Arc::default())))
             }
             CoroutineResult::Return(output) => {
                 self.body = Body::Ended;

@@ -29,6 +29,8 @@ use std::fmt;
 use std::panic::{Location, resume_unwind};
 use std::ptr::null;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::thread;
 
@@ -65,6 +67,8 @@ pub(super) struct Fiber {
 pub(super) struct Cold {
     returned: Cell<u32>,
     raised: Cell<u32>,
+    /// The forced unwind that was raised last: whether it is under way.
+    forced: RefCell<Option<Arc<AtomicBool>>>,
     pub(super) is_measured: bool,
     pub(super) span: Cell<Span>,
     name: Option<Box<str>>,
@@ -85,6 +89,7 @@ impl Cold {
         Cold {
             returned: Cell::new(0),
             raised: Cell::new(0),
+            forced: RefCell::new(None),
             is_measured,
             span: Cell::new(Span::default()),
             name: name.map(Into::into),
@@ -200,7 +205,6 @@ impl Fiber {
         self.is_cancelled.set(true);
         self.waker.set(Waker::noop());
         self.resumed_in_panic.set(thread::panicking());
-        self.cold().raised.set(0);
     }
 
     pub(super) fn has_begun(&self, yielder: &Yielder<(), ()>) {
@@ -245,7 +249,12 @@ impl Fiber {
     /// True while destructors run that a panic, or the forced unwind, has brought about.
     #[inline]
     pub(super) fn is_unwinding(&self) -> bool {
-        if self.resumed_in_panic.get() { self.cold().raised.get() > 0 } else { thread::panicking() }
+        thread::panicking() && (!self.resumed_in_panic.get() || self.is_forced())
+    }
+
+    #[cold]
+    fn is_forced(&self) -> bool {
+        self.cold().forced.borrow().as_ref().is_some_and(|is_under_way| is_under_way.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -266,6 +275,12 @@ impl Fiber {
     fn suspend(&self) {
         // SAFETY: by the invariant; this is the fiber's own code, so the yielder's frame is below.
         unsafe { (*self.yielder.get()).suspend(()) };
+    }
+
+    /// For a call that need not wait: true if it had better return. A fiber that ends while its thread unwinds cannot tell whether a panic of its own does.
+    #[cold]
+    pub(super) fn may_unwind(&self) -> bool {
+        self.is_unwinding() || self.resumed_in_panic.get() && self.may_return_cancelled("fiber::yield_now")
     }
 
     /// For a call that has an error to return: true if it shall. Does not return when there have been too many.
@@ -293,7 +308,9 @@ impl Fiber {
             self.suspend();
             unreachable!("a stack that was given up is never resumed");
         }
-        resume_unwind(Box::new(ForcedUnwind));
+        let is_under_way = Arc::new(AtomicBool::new(true));
+        self.cold().forced.replace(Some(is_under_way.clone()));
+        resume_unwind(Box::new(ForcedUnwind(is_under_way)));
     }
 
     /// Notes where it waits, if what it waits on has not said so.

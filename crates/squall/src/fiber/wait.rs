@@ -152,7 +152,7 @@ pub fn yield_now() {
     let fiber = here("fiber::yield_now");
     // As the future of that name does, without the poll.
     fiber.waker().wake_by_ref();
-    if !fiber.park() && !fiber.is_unwinding() {
+    if !fiber.park() && !fiber.may_unwind() {
         fiber.unwind("fiber::yield_now");
     }
 }

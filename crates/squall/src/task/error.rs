@@ -3,7 +3,8 @@
 use super::raw::{Panic, message_of};
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Why a [`JoinHandle`](crate::JoinHandle) has no value to give.
 ///
@@ -20,7 +21,15 @@ enum Kind {
 }
 
 /// What a fiber that is cancelled is unwound with. It is a panic to the compiler and to nobody else: whoever catches it passes it on.
-pub(crate) struct ForcedUnwind;
+///
+/// The flag says that it is under way. Who catches it and drops it has ended it; `thread::panicking` cannot tell, where the thread was unwinding before.
+pub(crate) struct ForcedUnwind(pub(crate) Arc<AtomicBool>);
+
+impl Drop for ForcedUnwind {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
 
 /// The panic of a fiber that could not begin: its error is the task's.
 pub(crate) struct NotStarted(pub(crate) io::Error);
