@@ -5,6 +5,7 @@
 //! was rejected but for one bar, which is about that.
 
 mod foreign;
+mod generators;
 mod ours;
 mod plot;
 
@@ -80,7 +81,7 @@ pub fn cases() -> Vec<Case> {
             &[
                 (FIBER, ours::fiber_1),
                 (TASK, ours::task_1),
-                (GENERATOR, ours::generator_1),
+                (GENERATOR, generators::generator_1),
                 (BARE, ours::bare_1),
                 (THREAD, ours::threads_2),
             ],
@@ -90,7 +91,7 @@ pub fn cases() -> Vec<Case> {
             &[
                 (FIBER, ours::fiber_1000),
                 (TASK, ours::task_1000),
-                (GENERATOR, ours::generator_1000),
+                (GENERATOR, generators::generator_1000),
                 (BARE, ours::bare_1000),
                 (THREAD, ours::threads_100),
             ],
@@ -100,7 +101,7 @@ pub fn cases() -> Vec<Case> {
             &[
                 (FIBER, ours::create_fiber),
                 (TASK, ours::create_task),
-                (GENERATOR, ours::create_generator),
+                (GENERATOR, generators::create_generator),
                 (BARE, ours::create_bare),
                 (THREAD, ours::create_thread),
             ],
@@ -110,7 +111,7 @@ pub fn cases() -> Vec<Case> {
             &[
                 (FIBER, ours::keep_fibers),
                 (TASK, ours::keep_tasks),
-                (GENERATOR, ours::keep_generators),
+                (GENERATOR, generators::keep_generators),
                 (BARE, ours::keep_bare),
                 (THREAD, ours::keep_threads),
             ],

@@ -1,4 +1,4 @@
-//! Rust's side of `kinds`: squall's three, bare stacks, and threads.
+//! Rust's side of `kinds`: fibers and tasks, bare stacks, and threads.
 
 use crate::memory::resident_bytes;
 use crate::rounds::{Effort, answer};
@@ -6,7 +6,6 @@ use crate::sched::CpuTime;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
 use squall::fiber;
-use squall::generator::{Co, Generator, Step};
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::hint::black_box;
@@ -71,38 +70,6 @@ fn tasks(tasks: u64, times: u64) -> Vec<f64> {
         }
         vec![began.each(tasks * times)]
     })
-}
-
-fn endless() -> Generator<'static, u64> {
-    Generator::new(async |co: &Co<'_, u64>| {
-        let mut n = 0;
-        loop {
-            co.yield_(n).await;
-            n += 1;
-        }
-    })
-}
-
-pub fn generator_1(effort: Effort) -> Vec<f64> {
-    generators(1, effort.times(10_000_000))
-}
-
-pub fn generator_1000(effort: Effort) -> Vec<f64> {
-    generators(1000, effort.times(10_000))
-}
-
-fn generators(generators: u64, times: u64) -> Vec<f64> {
-    let mut many: Vec<_> = (0..generators).map(|_| endless()).collect();
-    let mut began = CpuTime::now();
-    for n in 0..times + times / 10 {
-        if n == times / 10 {
-            began = CpuTime::now();
-        }
-        for one in &mut many {
-            assert_eq!(black_box(one).resume(), Ok(Step::Yielded(n)));
-        }
-    }
-    vec![began.each(generators * times)]
 }
 
 pub fn bare_1(effort: Effort) -> Vec<f64> {
@@ -196,16 +163,6 @@ pub fn create_task(effort: Effort) -> Vec<f64> {
     crate::sched::ready::spawn_and_join::<crate::runtimes::Squall>(effort)
 }
 
-pub fn create_generator(effort: Effort) -> Vec<f64> {
-    let times = effort.times(3_000_000);
-    let began = CpuTime::now();
-    for n in 0..times {
-        let mut one: Generator<'_, u64, (), u64> = Generator::new(async move |_: &Co<'_, u64>| n);
-        assert_eq!(black_box(&mut one).resume(), Ok(Step::Returned(n)));
-    }
-    vec![began.each(times)]
-}
-
 /// On one stack, over and over.
 pub fn create_bare(effort: Effort) -> Vec<f64> {
     let times = effort.times(10_000_000);
@@ -231,7 +188,7 @@ pub fn create_thread(effort: Effort) -> Vec<f64> {
 // --- keeping ---------------------------------------------------------------------------------------------------------
 
 /// Resident bytes of one of so many. The process ends here: taking them apart is not measured.
-fn keep<T>(many: u64, mut make: impl FnMut() -> T, settle: impl Fn()) -> ! {
+pub fn keep<T>(many: u64, mut make: impl FnMut() -> T, settle: impl Fn()) -> ! {
     let some: Vec<T> = (0..100).map(|_| make()).collect();
     settle();
     let mut kept = Vec::with_capacity(many as usize);
@@ -264,15 +221,6 @@ fn kept_by_a_loop(many: u64, spawn: impl Fn() + 'static) -> Vec<f64> {
         }
         Vec::new()
     })
-}
-
-pub fn keep_generators(effort: Effort) -> Vec<f64> {
-    let make = || {
-        let mut one = endless();
-        assert_eq!(one.resume(), Ok(Step::Yielded(0)));
-        one
-    };
-    keep(effort.times(100_000), make, || {})
 }
 
 pub fn keep_bare(effort: Effort) -> Vec<f64> {
