@@ -92,3 +92,17 @@ fn other_faults_go_to_whoever_handled_them_before() {
         assert!(!complaints(&output).contains("overflowed"));
     }
 }
+
+#[test]
+fn a_threads_own_overflow_is_reported_by_whoever_did_before() {
+    let told = alone("a_threads_own_overflow_is_reported_by_whoever_did_before", &[], || {
+        virtual_loop().run_until(async { fiber::spawn(|| ()).await.unwrap() });
+        recurse(0);
+    });
+    let Some(output) = told else { return };
+    let text = complaints(&output);
+    assert!(!output.status.success());
+    // std's words, or the address sanitizer's.
+    assert!(text.contains("has overflowed its stack") || text.contains("stack-overflow"), "{text}");
+    assert!(!text.contains("squall: "), "{text}");
+}
