@@ -386,3 +386,43 @@ fn a_generator_on_the_stack_passes_it_on() {
     });
     assert_eq!(said, ["the generator's", "dropped", "ended"]);
 }
+
+#[test]
+fn what_a_cancelled_fiber_turns_on_its_stack_must_not_wait_either() {
+    let said = aborted(|trace| {
+        let _guard = trace.at_drop("dropped");
+        assert!(fiber::try_wait(pending::<()>()).is_err());
+        // A loop of its own still runs to its end, with fibers on it; its tasks are no part of this fiber.
+        virtual_loop().run_until(async {
+            let nested = fiber::spawn(|| fiber::sleep(Duration::from_secs(1)));
+            nested.await.unwrap();
+            let task = squall::spawn(async { fiber::try_wait(pending::<()>()).is_ok() });
+            let refused = text_of(&*task.await.unwrap_err().into_panic());
+            assert!(refused.contains("was called while a future is polled on the stack of"), "{refused}");
+        });
+        trace.say("its loop has ended");
+        assert!(fiber::try_wait(pending::<()>()).is_err());
+    });
+    assert_eq!(said, ["its loop has ended", "dropped", "ended"]);
+}
+
+#[test]
+fn aborted_from_another_thread_it_ends_in_the_next_turn() {
+    let trace = Trace::default();
+    squall::run(async {
+        let fiber = std::sync::Arc::new(fiber::spawn({
+            let trace = trace.clone();
+            move || {
+                let _guard = trace.at_drop("dropped");
+                assert!(fiber::try_wait(pending::<()>()).is_err());
+            }
+        }));
+        squall::yield_now().await;
+        let there = fiber.clone();
+        std::thread::spawn(move || there.abort()).join().unwrap();
+        while !fiber.is_finished() {
+            squall::yield_now().await;
+        }
+    });
+    assert_eq!(trace.take(), ["dropped"]);
+}

@@ -51,7 +51,7 @@ pub(super) const PATIENCE: u32 = 64;
 pub(super) struct Fiber {
     yielder: Cell<*const Yielder<(), ()>>,
     waker: Cell<*const Waker>,
-    /// The task that is polled when this is what runs.
+    /// What the loop polls when this is what runs.
     task: Cell<Running>,
     depth: Cell<u32>,
     is_cancelled: Cell<bool>,
@@ -204,6 +204,8 @@ impl Fiber {
     pub(super) fn prepare_to_end(&self) {
         self.is_cancelled.set(true);
         self.waker.set(Waker::noop());
+        // Whoever has aborted it runs, or nobody: in any case not what a loop polls that is turned on this stack.
+        self.task.set(Running::now());
         self.resumed_in_panic.set(thread::panicking());
     }
 
@@ -219,7 +221,7 @@ impl Fiber {
 
     #[inline]
     pub(super) fn may_wait(&self) -> bool {
-        self.depth.get() == 0 && (self.is_cancelled.get() || self.task.get() == Running::now())
+        self.depth.get() == 0 && self.task.get() == Running::now()
     }
 
     #[cold]
