@@ -6,7 +6,7 @@ mod trace;
 
 use squall::fiber;
 use std::future::pending;
-use trace::{alone, alone_as, check, virtual_loop};
+use trace::{alone, alone_as, check, reports_of, virtual_loop};
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -185,10 +185,22 @@ fn running_out_of_stacks_is_an_error_and_the_loop_goes_on() {
                 }
                 small.push(fiber);
             }
+            // Where nobody awaits the handle it is reported.
+            drop(fiber::spawn(|| unreachable!("without a stack")));
+            squall::yield_now().await;
+
             // Room comes back.
             small.pop().unwrap().abort();
             assert_eq!(fiber::spawn(|| 42).await.unwrap(), 42);
         });
     });
-    told.iter().for_each(check);
+    if let Some(output) = told {
+        check(&output);
+        let reports = reports_of(&output);
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert!(
+            reports[0].contains("could not be started and nobody awaits it: no stack of "),
+            "{reports:?}"
+        );
+    }
 }

@@ -106,10 +106,9 @@ impl JoinError {
     }
 
     pub(crate) fn into_panic_payload(self) -> Option<Panic> {
-        match self.try_into_panic() {
-            Ok(panic) => Some(panic),
-            Err(error) if error.is_not_started() => Some(Box::new(error.to_string())),
-            Err(_) => None,
+        match *self.0 {
+            Kind::NotStarted(error) => Some(Box::new(NotStarted(error))),
+            kind => JoinError(Box::new(kind)).try_into_panic().ok(),
         }
     }
 }

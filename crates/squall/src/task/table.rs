@@ -7,6 +7,7 @@
 use super::callbacks::CallbackPanics;
 use super::calls::{CALL, Calls};
 use super::context::Enter;
+use super::error::NotStarted;
 use super::foreign::ForeignWakers;
 use super::handle::Handle;
 use super::info::Who;
@@ -353,8 +354,13 @@ impl Tasks {
     }
 
     pub(super) fn drop_task(&self, index: u32, task: *mut Header) {
-        if let Some((who, panic)) = self.take_apart(index, task) {
-            report_panic(&format!("{who} panicked and nobody awaits it"), panic);
+        let Some((who, panic)) = self.take_apart(index, task) else { return };
+        match panic.downcast::<NotStarted>() {
+            Ok(refused) => {
+                let why = Box::new(refused.0.to_string());
+                report_panic(&format!("{who} could not be started and nobody awaits it"), why);
+            }
+            Err(panic) => report_panic(&format!("{who} panicked and nobody awaits it"), panic),
         }
     }
 
