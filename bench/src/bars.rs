@@ -44,6 +44,7 @@ pub const BARS: &[Bar] = &[
     bar("queue, 100 consumers", 2.0, Against::Floor),
     bar("parked task", 144.0, Against::Bytes),
     bar("sleeping task", 208.0, Against::Bytes),
+    bar("idle fiber", 4608.0, Against::Bytes),
 ];
 
 /// How a bar came out.

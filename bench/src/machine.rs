@@ -20,8 +20,18 @@ pub struct Machine {
 }
 
 /// The crates whose versions say what was measured.
-const MEASURED: [&str; 9] =
-    ["squall", "tokio", "monoio", "compio", "compio-runtime", "glommio", "smol", "async-executor", "futures"];
+const MEASURED: [&str; 10] = [
+    "squall",
+    "corosensei",
+    "tokio",
+    "monoio",
+    "compio",
+    "compio-runtime",
+    "glommio",
+    "smol",
+    "async-executor",
+    "futures",
+];
 
 impl Machine {
     pub fn look() -> Machine {

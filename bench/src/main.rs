@@ -8,6 +8,7 @@ mod bars;
 mod counts;
 mod echo;
 mod floor;
+mod kinds;
 mod machine;
 mod memory;
 mod report;
@@ -34,6 +35,8 @@ enum Command {
     Sched(Options),
     /// Resident bytes of a parked and of a sleeping task.
     Memory(Options),
+    /// Switching, creating and keeping each kind of coroutine: squall's fibers, tasks and generators, beside bare stacks, threads, Go and Python.
+    Kinds(kinds::Options),
     /// What an echo costs on each runtime, beside a raw epoll loop that runs at the same time.
     Echo(echo::Options),
     /// Instructions, allocations, polls and system calls of one operation, held against the counts in the repository.
@@ -61,11 +64,12 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Sched(options) => report::present("sched", sched::cases(), sched::ROWS, &options),
         Command::Memory(options) => report::present("memory", memory::cases(), memory::ROWS, &options),
+        Command::Kinds(options) => kinds::run(&options),
         Command::Echo(options) => echo::run(&options),
         Command::Counts(options) => counts::run_command(&options),
         Command::Report { files, into } => report::again(&files, into.as_deref()),
         Command::Once { row, runtime, quick } => {
-            let cases = sched::cases().into_iter().chain(memory::cases()).collect();
+            let cases = sched::cases().into_iter().chain(memory::cases()).chain(kinds::cases()).collect();
             rounds::once(cases, &row, &runtime, quick)
         }
     };

@@ -4,6 +4,7 @@ use super::allocator;
 use crate::rounds::{Effort, Measure};
 use crate::runtimes::SquallWithoutTime;
 use crate::sched::{generators, hand_over, ready, work_queue};
+use squall::fiber;
 use squall::net::{TcpListener, TcpStream};
 use squall::{Builder, DriverChoice};
 use std::cell::Cell;
@@ -79,6 +80,8 @@ pub const ROWS: &[Row] = &[
         insert_and_cancel,
     ),
     own("sleep", "a task sleeps and is woken", 10_000, sleeps),
+    own("fiber yield", "ten fibers take turns", 10_000, fiber_yields),
+    own("fiber spawn+join", "spawn a fiber that ends at once, and await it", 10_000, fibers),
     own("timeout around a yield", "a timeout that does not elapse", 10_000, timeouts),
     own("echo x1", "64 bytes to and fro over loopback, server and client on one loop", 1_000, echo_1),
     own(
@@ -165,6 +168,23 @@ fn sleeps(operations: u64) {
     run(Builder::new().virtual_time(), async move {
         for _ in 0..operations {
             squall::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+fn fiber_yields(operations: u64) {
+    run(Builder::new().virtual_time(), async move {
+        let spawn = |_| fiber::spawn(move || (0..operations / 10).for_each(|_| fiber::yield_now()));
+        for fiber in (0..10).map(spawn).collect::<Vec<_>>() {
+            fiber.await.expect("it ends");
+        }
+    });
+}
+
+fn fibers(operations: u64) {
+    run(Builder::new().virtual_time(), async move {
+        for n in 0..operations {
+            assert_eq!(fiber::spawn(move || black_box(n)).await.expect("it ends"), n);
         }
     });
 }

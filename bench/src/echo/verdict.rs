@@ -3,10 +3,12 @@
 use super::cell::Cell;
 use super::idle::Idle;
 use super::pairs::Compared;
-use super::servers::{CALLBACK, PROGRAM, RAW, SQUALL};
+use super::servers::{CALLBACK, FIBER, PROGRAM, RAW, SQUALL};
 
 /// The upper end of the 95 % interval of squall's CPU time over the reference's.
 const MOST_CPU: f64 = 1.05;
+/// The median of the fibers' CPU time over the tasks'.
+const MOST_CPU_OF_FIBERS: f64 = 1.10;
 const CPU_CELLS: [Cell; 2] = [
     Cell { connections: 50, bytes: 64, outstanding: 1 },
     Cell { connections: 1_000, bytes: 64, outstanding: 1 },
@@ -25,16 +27,18 @@ pub struct Verdict {
 pub fn judge(reference: &str, compared: &[Compared], idle: &[Idle]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for cell in CPU_CELLS {
-        let callbacks = compared.iter().find(|found| found.cell == cell && found.server == CALLBACK);
-        if let (SQUALL, Some(found)) = (reference, callbacks) {
-            verdicts.push(Verdict {
-                bar: format!("{CALLBACK}, {cell}: CPU per message ≤ {SQUALL}'s"),
-                measured: format!(
-                    "{:.3} × ({:.3}–{:.3})",
-                    found.ratio.median, found.ratio.low, found.ratio.high
-                ),
-                is_met: found.ratio.median <= 1.0,
-            });
+        for (server, limit) in [(CALLBACK, 1.0), (FIBER, MOST_CPU_OF_FIBERS)] {
+            let found = compared.iter().find(|found| found.cell == cell && found.server == server);
+            if let (SQUALL, Some(found)) = (reference, found) {
+                verdicts.push(Verdict {
+                    bar: format!("{server}, {cell}: CPU per message ≤ {limit} × {SQUALL}'s"),
+                    measured: format!(
+                        "{:.3} × ({:.3}–{:.3})",
+                        found.ratio.median, found.ratio.low, found.ratio.high
+                    ),
+                    is_met: found.ratio.median <= limit,
+                });
+            }
         }
         for server in [SQUALL, PROGRAM].into_iter().filter(|_| reference == RAW) {
             let of_it = || compared.iter().filter(|found| found.cell == cell && found.server == server);

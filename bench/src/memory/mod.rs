@@ -7,7 +7,7 @@ mod parts;
 
 use crate::on_every_runtime;
 use crate::rounds::{Case, Effort, Measure, Row, answer};
-use crate::runtimes::Runtime;
+use crate::runtimes::{Runtime, SQUALL};
 use std::cell::Cell;
 use std::fs;
 use std::future::pending;
@@ -17,6 +17,7 @@ pub use parts::PARTS;
 
 const PARKED: &str = "parked task";
 const SLEEPING: &str = "sleeping task";
+const FIBER: &str = "idle fiber";
 const TASKS: u64 = 1_000_000;
 
 pub const ROWS: &[Row] = &[
@@ -26,6 +27,11 @@ pub const ROWS: &[Row] = &[
         what: "one of 1,000,000 tasks that wait for ever on a future without state",
     },
     Row { name: SLEEPING, unit: "B", what: "one of 1,000,000 tasks that sleep for an hour" },
+    Row {
+        name: FIBER,
+        unit: "B",
+        what: "one of 100,000 fibers that wait for ever on a future without state",
+    },
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -34,6 +40,8 @@ pub fn cases() -> Vec<Case> {
     };
     let mut cases = all(&[PARKED], &mut on_every_runtime!(parked as Measure));
     cases.extend(all(&[SLEEPING], &mut on_every_runtime!(sleeping as Measure)));
+    let fiber: Measure = crate::kinds::keep_fibers;
+    cases.push(Case { rows: &[FIBER], runtime: SQUALL, note: None, run: Ok(fiber) });
     cases
 }
 
@@ -84,7 +92,7 @@ async fn spawn_waiting<R: Runtime>(is_sleeping: bool, tasks: u64) {
     }
 }
 
-fn resident_bytes() -> f64 {
+pub fn resident_bytes() -> f64 {
     let statm = fs::read_to_string("/proc/self/statm").expect("/proc/self/statm");
     let pages: f64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
     // SAFETY: a query without arguments that can be wrong.

@@ -35,7 +35,7 @@ pub fn send_1000_deep(effort: Effort) -> Vec<f64> {
     sends(1000, effort.times(5_000_000))
 }
 
-fn nested<'a>(depth: u32) -> Generator<'a, u64, u64> {
+pub fn nested<'a>(depth: u32) -> Generator<'a, u64, u64> {
     Generator::new(async move |co: &Co<'a, u64, u64>| {
         if depth > 0 {
             return co.yield_from(nested(depth - 1)).await;

@@ -20,6 +20,8 @@ pub const ROWS: &[Row] = &[
     row("yield x1", "ns", "one task yields over and over"),
     row("callback x1", "ns", "one callback of `call_soon` schedules itself over and over"),
     row("yield x1k", "ns", "1,000 tasks do"),
+    row("fiber yield x1k", "ns", "1,000 fibers do"),
+    row("fiber spawn+join", "ns", "spawn a fiber that ends at once, on a pooled stack, and await it"),
     row("yield x100k", "ns", "100,000 tasks do"),
     row(
         "boxed poll",
@@ -106,7 +108,11 @@ pub fn cases() -> Vec<Case> {
             alone(&["generator send"], generators::send),
             alone(&["generator send, 1k deep"], generators::send_1000_deep),
         ],
-        vec![alone(&["callback x1"], callbacks::<Squall>)],
+        vec![
+            alone(&["callback x1"], callbacks::<Squall>),
+            alone(&["fiber yield x1k"], crate::kinds::fiber_1000),
+            alone(&["fiber spawn+join"], crate::kinds::create_fiber),
+        ],
         on_all(&["yield x1k"], on_every_runtime!(yield_1k as Measure), yields),
         on_all(&["yield x100k"], on_every_runtime!(yield_100k as Measure), yields),
         on_all(&["local-slot ping-pong"], on_every_runtime!(ping_pong as Measure), any),
@@ -129,12 +135,12 @@ pub fn cases() -> Vec<Case> {
 /// The CPU time of the whole process, kernel and helper threads included: what other programs of a shared machine do
 /// beside it does not count. Rows that wait use the wall clock.
 #[derive(Clone, Copy)]
-struct CpuTime {
+pub struct CpuTime {
     ns: i64,
 }
 
 impl CpuTime {
-    fn now() -> CpuTime {
+    pub fn now() -> CpuTime {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the pointer is to a timespec of ours.
         let done = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
@@ -143,7 +149,7 @@ impl CpuTime {
     }
 
     /// Nanoseconds since then for each of so many things.
-    fn each(self, times: u64) -> f64 {
+    pub fn each(self, times: u64) -> f64 {
         (CpuTime::now().ns - self.ns) as f64 / times as f64
     }
 }

@@ -1,4 +1,4 @@
-//! A coroutine runtime in which one thread runs one event loop, and tasks and callbacks live on it.
+//! A coroutine runtime in which one thread runs one event loop, and callbacks, generators, tasks and fibers live on it.
 //!
 //! ```
 //! use squall::net::{TcpListener, TcpStream};
@@ -45,11 +45,12 @@
 //!
 //! [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
 //! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals ·
-//! [`mod@generator`] functions that pause at `yield`, with or without a loop.
+//! [`mod@generator`] functions that pause at `yield`, with or without a loop · [`fiber`] functions that wait at any depth of calls, on stacks of their own.
 //!
 //! # Features
 //!
-//! `macros` (default): `#[squall::main]`, `#[squall::test]`, `squall::generator!`, `squall::async_generator!`.
+//! `macros` (default): `#[squall::main]`, `#[squall::test]`, `squall::generator!`, `squall::async_generator!`. `fiber` (default): [`fiber`]. `uring` (default): the
+//! driver on io_uring (Linux), which a program asks for by name.
 //!
 //! # Platforms
 //!
@@ -70,6 +71,8 @@ mod timer;
 
 pub mod blocking;
 pub mod callback;
+#[cfg(feature = "fiber")]
+pub mod fiber;
 pub mod generator;
 pub mod io;
 pub mod net;

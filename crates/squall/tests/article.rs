@@ -176,6 +176,19 @@ fn averager_gives_a_row_for_each_group() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), " girls: 41.23 kg\n  boys: 40.95 kg\n");
 }
 
+#[test]
+fn tour_four_kinds_is_answered_by_all_four() {
+    let output = run("tour_four_kinds", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "callback: 14 letters, goodbye\n\
+         generator: 14 letters, goodbye\n\
+         task: 14 letters, goodbye\n\
+         fiber: 14 letters, goodbye\n"
+    );
+}
+
 #[track_caller]
 fn takes_turns(example: &str) {
     let output = run(example, &[]);
@@ -225,6 +238,7 @@ fn tick_ends_by_ctrl_c() {
 macro_rules! of_every_server {
     ($($test:ident,)*) => {
         mod echo_async { $(#[test] fn $test() { super::$test("echo_async") })* }
+        mod echo_fiber { $(#[test] fn $test() { super::$test("echo_fiber") })* }
         mod echo_generator { $(#[test] fn $test() { super::$test("echo_generator") })* }
         mod echo_callback { $(#[test] fn $test() { super::$test("echo_callback") })* }
     };

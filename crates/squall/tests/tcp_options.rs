@@ -340,6 +340,34 @@ async fn dropping_the_owned_write_half_shuts_down_and_the_read_half_goes_on() {
 }
 
 #[squall::test(real)]
+async fn a_write_half_dropped_with_bytes_that_found_no_room_sends_them_and_then_ends() {
+    bounded(async {
+        let (stream, mut peer) = pair();
+        let (reader, writer) = stream.into_split();
+        let (mut written, mut refused) = (0, 0);
+        while refused < 3 {
+            match writer.try_write(&[7; 4096]) {
+                Ok(n) => (written, refused) = (written + n, 0),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    refused += 1;
+                    squall::yield_now().await;
+                }
+            }
+        }
+        drop(writer);
+        let received = squall::blocking::run(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).map(|_| (all.len(), peer))
+        });
+        let (received, _peer) = received.await.unwrap();
+        assert_eq!(received, written);
+        drop(reader);
+    })
+    .await;
+}
+
+#[squall::test(real)]
 async fn a_forgotten_write_half_ends_with_the_read_half_only() {
     bounded(async {
         let (stream, mut peer) = pair();

@@ -14,3 +14,10 @@ fn attributes_refuse_what_they_cannot_run() {
 fn misuse_of_generators_does_not_compile() {
     trybuild::TestCases::new().compile_fail("tests/ui/generator_*.rs");
 }
+
+/// What keeps borrowing fibers sound: only a scope's children borrow, only what encloses the scope, and their handles stay inside.
+#[cfg(feature = "fiber")]
+#[test]
+fn misuse_of_fibers_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/ui/fiber_*.rs");
+}

@@ -23,13 +23,15 @@ pub const RAW: &str = "raw-epoll";
 pub const SQUALL: &str = "squall";
 /// The same with callbacks.
 pub const CALLBACK: &str = "squall-callback";
+/// The same with fibers.
+pub const FIBER: &str = "squall-fiber";
 /// The program `squall echo` itself, built by cargo from this checkout.
 pub const PROGRAM: &str = "squall-echo";
 
 /// In the order of the tables. The reference stands among them: held against a second one of its own kind, it shows what the instrument
 /// cannot tell apart.
-pub const NAMES: [&str; 10] =
-    [RAW, SQUALL, CALLBACK, PROGRAM, "tokio", "tokio-localset", "monoio", "compio", "glommio", "smol"];
+pub const NAMES: [&str; 11] =
+    [RAW, SQUALL, CALLBACK, FIBER, PROGRAM, "tokio", "tokio-localset", "monoio", "compio", "glommio", "smol"];
 
 /// Room for what a connection receives at once.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -41,6 +43,7 @@ pub fn note(name: &str) -> Option<&'static str> {
         RAW => Some("edge-triggered epoll, one buffer for all; as a row: the reference against itself"),
         SQUALL => Some("`recv` and `write_all` in a task per connection, `poll` driver"),
         CALLBACK => Some("a reader of `callback::add_reader` for each connection, `poll` driver"),
+        FIBER => Some("the same as squall, in a fiber per connection, `poll` driver"),
         PROGRAM => Some("the program `squall echo --driver poll`, with its counts and its panic guard"),
         "tokio" => Some("current_thread; a 16 KiB buffer per connection, as every peer below"),
         _ => None,
@@ -64,6 +67,7 @@ pub fn serve(name: &str) -> Result<(), String> {
         RAW => raw_epoll::serve(&listener),
         SQUALL => squall::serve(listener),
         CALLBACK => squall::serve_by_callbacks(listener),
+        FIBER => squall::serve_by_fibers(listener),
         "tokio" => tokio::serve(listener),
         "tokio-localset" => tokio::serve_in_a_local_set(listener),
         "monoio" => monoio::serve(listener),

@@ -1,6 +1,7 @@
-//! squall: a task per connection, or a callback, and the loop's own memory to receive into.
+//! squall: a task per connection, or a callback, or a fiber, and the loop's own memory to receive into.
 
 use squall::callback::{add_reader, add_writer, remove_reader, remove_writer};
+use squall::fiber;
 use squall::net::{TcpListener, TcpStream};
 use squall::{Builder, DriverChoice};
 use std::cell::RefCell;
@@ -66,4 +67,24 @@ fn keep(conn: &Rc<TcpStream>, rest: &[u8]) {
             Err(_) => _ = remove_writer(conn),
         }
     });
+}
+
+pub(super) fn serve_by_fibers(listener: std::net::TcpListener) -> io::Result<()> {
+    Builder::new().driver(DriverChoice::Poll).run(async {
+        let served = fiber::spawn(move || {
+            let listener = TcpListener::from_std(listener)?;
+            loop {
+                let (conn, _) = fiber::wait(listener.accept())?;
+                fiber::spawn(move || echo_by_fiber(&conn));
+            }
+        });
+        served.await?
+    })?
+}
+
+fn echo_by_fiber(conn: &TcpStream) -> io::Result<()> {
+    while let Some(chunk) = fiber::wait(conn.recv())? {
+        fiber::wait(conn.write_all(&chunk))?;
+    }
+    Ok(())
 }

@@ -266,6 +266,18 @@ impl Driver {
         each!(self, driver => driver.shutdown(key, fd, how))
     }
 
+    /// Shuts the write side down once everything accepted was sent, with nobody waiting for it.
+    pub(crate) fn shutdown_after_sending(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<()> {
+        match self.shutdown(key, fd, Shutdown::Write) {
+            #[cfg(all(feature = "uring", target_os = "linux"))]
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
+                Driver::Uring(driver) => driver.shut_when_sent(key),
+                _ => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
     /// True if the descriptor is ready now, asked of the kernel: level-triggered, so nobody has to say when it was drained.
     pub(crate) fn is_ready(
         &mut self,

@@ -41,7 +41,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Real time and the best driver that works here.
+    /// Real time and the default driver.
     pub fn new() -> Builder {
         Builder {
             driver: DriverChoice::Auto,

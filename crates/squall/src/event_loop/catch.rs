@@ -1,11 +1,11 @@
 //! Panics of a future as values, so that one connection's bug does not end the others.
 
-use crate::task::{drop_quietly, message_of};
+use crate::task::{ForcedUnwind, drop_quietly, message_of};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind as catch};
+use std::panic::{AssertUnwindSafe, catch_unwind as catch, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -48,6 +48,8 @@ impl<F: Future> Future for CatchUnwind<F> {
         let output = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),
+            // A fiber is being unwound (through an executor of others that polls this on its stack): that is no panic of the future's.
+            Err(forced) if forced.is::<ForcedUnwind>() => resume_unwind(forced),
             Err(panic) => Err(Panicked(Mutex::new(panic))),
         };
         match (output, catch(AssertUnwindSafe(|| slot.set(None)))) {

@@ -3,7 +3,6 @@
 use crate::driver::{Driver, Notifier};
 use std::io;
 use std::str::FromStr;
-use std::sync::Once;
 
 /// The environment variable that picks the driver where the program does not.
 const VARIABLE: &str = "SQUALL_DRIVER";
@@ -12,8 +11,7 @@ const VARIABLE: &str = "SQUALL_DRIVER";
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum DriverChoice {
-    /// What the environment variable `SQUALL_DRIVER` names, else the best that works here: `uring`, or `poll` where the kernel or a sandbox does
-    /// not offer io_uring.
+    /// What the environment variable `SQUALL_DRIVER` names, else `poll`. (`uring` is young, so it is asked for by name.)
     #[default]
     Auto,
     /// Completions by io_uring. Where that is not offered, building the loop is an error that says why.
@@ -52,28 +50,17 @@ impl DriverChoice {
         })
     }
 
-    /// The driver, or the next best where the choice is ours.
+    /// The driver that was chosen.
     pub(super) fn start(self, notifier: &'static Notifier, first_generation: u64) -> io::Result<Driver> {
-        // Miri does not know io_uring.
-        let refused = match self {
-            DriverChoice::Poll => return Driver::poll(notifier, first_generation),
-            DriverChoice::Auto if cfg!(miri) => return Driver::poll(notifier, first_generation),
-            _ => match Driver::uring(notifier, first_generation) {
-                Ok(driver) => return Ok(driver),
-                Err(error) => error,
-            },
-        };
-        let why = explain(&refused);
-        if self == DriverChoice::Uring {
-            return Err(io::Error::new(refused.kind(), format!("io_uring is not to be had here: {why}")));
+        match self {
+            DriverChoice::Auto | DriverChoice::Poll => Driver::poll(notifier, first_generation),
+            DriverChoice::Uring => Driver::uring(notifier, first_generation).map_err(|refused| {
+                io::Error::new(
+                    refused.kind(),
+                    format!("io_uring is not to be had here: {}", explain(&refused)),
+                )
+            }),
         }
-        static SAID: Once = Once::new();
-        if cfg!(all(feature = "uring", target_os = "linux")) {
-            SAID.call_once(|| {
-                eprintln!("squall: the driver is poll, since io_uring is not to be had here: {why}")
-            });
-        }
-        Driver::poll(notifier, first_generation)
     }
 }
 

@@ -58,7 +58,7 @@ where
 }
 
 impl Core {
-    pub(super) fn spawn<F: Future + 'static>(&self, future: F, new: NewTask) -> JoinHandle<F::Output> {
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, new: NewTask) -> JoinHandle<F::Output> {
         let handle = self.tasks.spawn(future, new);
         let id = if handle.is_some() { self.tasks.spawned() } else { 0 };
         // SAFETY: the handle was made for this future just now, and this is its only JoinHandle.

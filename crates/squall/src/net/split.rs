@@ -81,10 +81,8 @@ impl OwnedWriteHalf {
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         // On another loop, or after its own has ended, closing the descriptor will say it.
-        let _ = self
-            .0
-            .socket
-            .with_driver("shutdown", |driver, key, fd| driver.shutdown(key, fd, Shutdown::Write));
+        let _ =
+            self.0.socket.with_driver("shutdown", |driver, key, fd| driver.shutdown_after_sending(key, fd));
     }
 }
 

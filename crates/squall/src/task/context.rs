@@ -62,6 +62,9 @@ pub(crate) enum WaitingOn {
     Blocking,
     Stopping,
     Signal,
+    /// A fiber, and its future did not say for what.
+    #[cfg(feature = "fiber")]
+    Fiber,
 }
 
 impl WaitingOn {
@@ -84,6 +87,8 @@ impl WaitingOn {
             WaitingOn::Blocking => "blocking work on the pool",
             WaitingOn::Stopping => "a request to stop",
             WaitingOn::Signal => "a signal",
+            #[cfg(feature = "fiber")]
+            WaitingOn::Fiber => "a future in a fiber",
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::raw::{Panic, message_of};
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Why a [`JoinHandle`](crate::JoinHandle) has no value to give.
 ///
@@ -16,7 +17,22 @@ enum Kind {
     Panicked(Mutex<Panic>),
     WrongLoop,
     LoopEnded,
+    NotStarted(io::Error),
 }
+
+/// What a fiber that is cancelled is unwound with. It is a panic to the compiler and to nobody else: whoever catches it passes it on.
+///
+/// The flag says that it is under way. Who catches it and drops it has ended it; `thread::panicking` cannot tell, where the thread was unwinding before.
+pub(crate) struct ForcedUnwind(pub(crate) Arc<AtomicBool>);
+
+impl Drop for ForcedUnwind {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The panic of a fiber that could not begin: its error is the task's.
+pub(crate) struct NotStarted(pub(crate) io::Error);
 
 impl JoinError {
     pub(crate) fn cancelled() -> JoinError {
@@ -24,7 +40,17 @@ impl JoinError {
     }
 
     pub(crate) fn panicked(panic: Panic) -> JoinError {
-        JoinError(Box::new(Kind::Panicked(Mutex::new(panic))))
+        if panic.is::<ForcedUnwind>() {
+            return JoinError::cancelled();
+        }
+        match panic.downcast::<NotStarted>() {
+            Ok(refused) => JoinError::not_started(refused.0),
+            Err(panic) => JoinError(Box::new(Kind::Panicked(Mutex::new(panic)))),
+        }
+    }
+
+    pub(crate) fn not_started(error: io::Error) -> JoinError {
+        JoinError(Box::new(Kind::NotStarted(error)))
     }
 
     pub(crate) fn wrong_loop() -> JoinError {
@@ -43,6 +69,11 @@ impl JoinError {
     /// True if the task's future, or a destructor in it, panicked.
     pub fn is_panic(&self) -> bool {
         matches!(*self.0, Kind::Panicked(_))
+    }
+
+    /// True if it is a fiber's that could not begin, because no stack could be had for it. (`fiber::Builder::spawn` says so at once.)
+    pub fn is_not_started(&self) -> bool {
+        matches!(*self.0, Kind::NotStarted(_))
     }
 
     /// True if the handle was awaited on another loop than the task's, or after the task's loop had ended.
@@ -75,7 +106,10 @@ impl JoinError {
     }
 
     pub(crate) fn into_panic_payload(self) -> Option<Panic> {
-        self.try_into_panic().ok()
+        match *self.0 {
+            Kind::NotStarted(error) => Some(Box::new(NotStarted(error))),
+            kind => JoinError(Box::new(kind)).try_into_panic().ok(),
+        }
     }
 }
 
@@ -90,6 +124,7 @@ impl fmt::Display for JoinError {
             Kind::WrongLoop => f.write_str(
                 "the task lives on another event loop: await it there, or spawn it with LoopHandle::spawn, whose handle can be awaited anywhere",
             ),
+            Kind::NotStarted(error) => write!(f, "the fiber could not be started: {error}"),
             Kind::LoopEnded => f.write_str("the task's event loop has ended, and the task with it"),
         }
     }

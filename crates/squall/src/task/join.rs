@@ -58,6 +58,8 @@ impl<T> JoinHandle<T> {
     /// Stops the task: its future is dropped on its loop, at once unless it is on the call stack, then when its poll returns.
     /// Awaiting the handle then gives an error for which [`is_cancelled`](JoinError::is_cancelled) holds, or the
     /// output if the task had ended before. From another thread the request travels through the loop's inbox.
+    ///
+    /// A fiber has frames instead of a future: it is told first, and then unwound, in the same call (`squall::fiber`).
     pub fn abort(&self) {
         if let Some(handle) = self.handle {
             abort_anywhere(handle);

@@ -27,6 +27,35 @@ impl Tasks {
         }
     }
 
+    /// Keeps a task that waits from being dropped, as if it were on the call stack: something that borrows from it is. An abort is carried
+    /// out after `let_go`. False if it is on the stack already, or ending.
+    #[cfg(feature = "fiber")]
+    pub(crate) fn hold(&self, handle: Handle) -> bool {
+        let slot = self.slot(handle.slot());
+        let is_idle = slot.generation() == handle.generation() && slot.phase() == Phase::Idle;
+        if is_idle {
+            slot.set_phase(Phase::Running);
+        }
+        is_idle
+    }
+
+    /// Undoes a `hold` that gave true. A task that was aborted meanwhile is woken, and finds [`is_aborted`](Self::is_aborted): the one that held it
+    /// is still on the call stack.
+    #[cfg(feature = "fiber")]
+    pub(crate) fn let_go(&self, handle: Handle) {
+        let slot = self.slot(handle.slot());
+        slot.set_phase(Phase::Idle);
+        if slot.has(ABORTED) {
+            self.wake(handle);
+        }
+    }
+
+    /// True if the running task was aborted: it is dropped when its poll has returned.
+    #[cfg(feature = "fiber")]
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.current_slot().is_some_and(|slot| slot.has(ABORTED))
+    }
+
     /// Where a handle's task stands.
     #[inline]
     pub(crate) fn look(&self, handle: Handle) -> Standing {

@@ -30,7 +30,10 @@ mod waker;
 
 pub use callbacks::CallbackPanics;
 pub(crate) use context::{Enter, WaitingOn, current, note_waiting, note_waiting_for, poll_proceed};
+pub(crate) use error::ForcedUnwind;
 pub use error::JoinError;
+#[cfg(feature = "fiber")]
+pub(crate) use error::NotStarted;
 pub(crate) use handle::Handle;
 pub use info::TaskId;
 pub(crate) use info::draw;
@@ -40,5 +43,9 @@ pub(crate) use joins::Standing;
 pub(crate) use message::{Envelope, Message};
 pub(crate) use raw::{drop_quietly, message_of, report_panic};
 pub(crate) use registry::{PendingWork, cell_of};
+#[cfg(feature = "fiber")]
+pub(crate) use slot::Slot;
 pub(crate) use table::{NewTask, Tasks, drop_foreign, wake_quietly};
 pub(crate) use wait_list::*;
+#[cfg(feature = "fiber")]
+pub(crate) use waker::handle_of;

@@ -8,14 +8,14 @@
 //!
 //! There is no reference count: the slot owns the allocation until it is freed, and every other party holds a handle.
 
-use super::error::JoinError;
+use super::error::{ForcedUnwind, JoinError};
 use super::slot::Slot;
 use std::alloc::{Layout, dealloc};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::mem::{ManuallyDrop, needs_drop, offset_of};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -33,7 +33,7 @@ pub(crate) struct Header {
 
 struct VTable {
     poll: unsafe fn(*mut Header, &mut Context<'_>, &Slot) -> Polled,
-    cancel: unsafe fn(*mut Header, &Slot),
+    cancel: unsafe fn(*mut Header, &Slot) -> Option<Panic>,
     drop_output: unsafe fn(*mut Header) -> Option<Panic>,
     /// Where the body lies, and what the allocation is: numbers, so that taking the output and freeing need no call.
     body: usize,
@@ -87,11 +87,12 @@ impl Header {
         unsafe { ((*task).vtable.poll)(task, cx, slot) }
     }
 
-    /// Drops the future and leaves `Err(cancelled)`, or its destructor's panic, as the output.
+    /// Drops the future and leaves `Err(cancelled)`, or its destructor's panic, as the output. Gives the forced unwind of the fiber that this was
+    /// called on, if a destructor waited and the fiber was cancelled then: the caller passes it on, once all is in order.
     ///
     /// # Safety
     /// As for `poll`, with the slot in any state in which the body holds the future.
-    pub(crate) unsafe fn cancel(task: *mut Header, slot: &Slot) {
+    pub(crate) unsafe fn cancel(task: *mut Header, slot: &Slot) -> Option<Panic> {
         // SAFETY: as in `poll`.
         unsafe { ((*task).vtable.cancel)(task, slot) }
     }
@@ -158,33 +159,41 @@ unsafe fn poll<F: Future>(task: *mut Header, cx: &mut Context<'_>, slot: &Slot) 
     let future = unsafe { Pin::new_unchecked(&mut *(*body::<F>(task)).future) };
     match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
         Ok(Poll::Pending) => return Polled::Pending,
+        // A fiber may wait only while it is itself what runs, so none is unwound through the destructors of another task's poll.
         // SAFETY: the poll is over, so nothing borrows the future any more.
-        Ok(Poll::Ready(output)) => unsafe { end::<F>(task, slot, Ok(output)) },
+        Ok(Poll::Ready(output)) => _ = unsafe { end::<F>(task, slot, Ok(output)) },
         // SAFETY: as above.
-        Err(panic) => unsafe { end::<F>(task, slot, Err(JoinError::panicked(panic))) },
+        Err(panic) => _ = unsafe { end::<F>(task, slot, Err(JoinError::panicked(panic))) },
     }
     Polled::Ended
 }
 
-unsafe fn cancel<F: Future>(task: *mut Header, slot: &Slot) {
+unsafe fn cancel<F: Future>(task: *mut Header, slot: &Slot) -> Option<Panic> {
     // SAFETY: the caller says that the body holds the future and that no poll of it is on the stack.
     unsafe { end::<F>(task, slot, Err(JoinError::cancelled())) }
 }
 
 /// Replaces the future by the output. A panicking destructor turns success or cancellation into a panic; after a
-/// panicking poll it is reported and the first is kept.
+/// panicking poll it is reported and the first is kept. A forced unwind is neither: it comes back.
 ///
 /// # Safety
 /// The body holds the future and nothing borrows it.
-unsafe fn end<F: Future>(task: *mut Header, slot: &Slot, mut output: Result<F::Output, JoinError>) {
+unsafe fn end<F: Future>(
+    task: *mut Header,
+    slot: &Slot,
+    mut output: Result<F::Output, JoinError>,
+) -> Option<Panic> {
     slot.begin_drop();
+    let mut forced = None;
     let drop_future = || {
         // SAFETY: `body` as documented there; the future is dropped once, in place.
         unsafe { ManuallyDrop::drop(&mut (*body::<F>(task)).future) }
     };
     let dropped = if needs_drop::<F>() { catch_unwind(AssertUnwindSafe(drop_future)) } else { Ok(()) };
     if let Err(panic) = dropped {
-        if output.as_ref().is_err_and(JoinError::is_panic) {
+        if panic.is::<ForcedUnwind>() {
+            forced = Some(panic);
+        } else if output.as_ref().is_err_and(JoinError::is_panic) {
             report_panic("a destructor panicked after its task had panicked", panic);
         } else if let Some(second) =
             drop_quietly(std::mem::replace(&mut output, Err(JoinError::panicked(panic))))
@@ -194,6 +203,7 @@ unsafe fn end<F: Future>(task: *mut Header, slot: &Slot, mut output: Result<F::O
     }
     // SAFETY: the future is gone; the output takes its place.
     unsafe { body::<F>(task).write(Body { output: ManuallyDrop::new(output) }) };
+    forced
 }
 
 unsafe fn drop_output<F: Future>(task: *mut Header) -> Option<Panic> {
@@ -210,8 +220,12 @@ pub(crate) fn drop_quietly<T>(value: T) -> Option<Panic> {
     catch_unwind(AssertUnwindSafe(|| drop(value))).err()
 }
 
-/// Tells of a panic that has nobody to go to. (Its message was already printed by the panic hook.)
+/// Tells of a panic that has nobody to go to. (Its message was already printed by the panic hook.) Called when all is in order, since the
+/// forced unwind of a fiber goes on from here.
 pub(crate) fn report_panic(what: &str, panic: Panic) {
+    if panic.is::<ForcedUnwind>() {
+        resume_unwind(panic);
+    }
     // Printing panics where nobody reads any more; then there is nobody to tell.
     drop(catch_unwind(AssertUnwindSafe(|| eprintln!("squall: {what}: {}", message_of(&*panic)))));
     // A payload whose own destructor panics must not end the loop either; there is nothing left to tell it with.

@@ -24,6 +24,7 @@
 //! |---|---|---|---|---|
 //! | IDLE | drops the future now | queues it, once | – | detaches |
 //! | RUNNING (from its own poll) | noted, done when the poll returns | queues it for the next turn | new task, next turn | detaches |
+//! | RUNNING (held: a fiber runs that borrows from it) | noted; it is woken, and dropped in its turn | queues it | – | detaches |
 //! | DROPPING (from its destructor) | nothing left to do | stale | new task; on a closing loop the future is dropped, the handle has ended | detaches; the output is dropped after |
 //! | DONE | nothing | stale | – | the output is dropped, the slot freed |
 //! | FREE | stale | stale (at worst a spurious poll of a later task) | – | – |

@@ -7,6 +7,7 @@
 use super::callbacks::CallbackPanics;
 use super::calls::{CALL, Calls};
 use super::context::Enter;
+use super::error::NotStarted;
 use super::foreign::ForeignWakers;
 use super::handle::Handle;
 use super::info::Who;
@@ -19,7 +20,7 @@ use super::waker::{handle_of, waker_of};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::task::{Context, Waker};
 
 /// Polls that make progress at one leaf before the task gives way (the figure that tokio arrived at).
@@ -317,8 +318,11 @@ impl Tasks {
     pub(super) fn cancel(&self, index: u32, task: *mut Header) {
         // SAFETY: called for IDLE slots and after a poll that returned Pending: the body holds the future and no poll of it is
         // on the stack.
-        unsafe { Header::cancel(task, self.slot(index)) };
+        let forced = unsafe { Header::cancel(task, self.slot(index)) };
         self.settle(index, task);
+        if let Some(forced) = forced {
+            resume_unwind(forced);
+        }
     }
 
     /// The output is in place: give it to whoever awaits it, or drop it.
@@ -350,8 +354,13 @@ impl Tasks {
     }
 
     pub(super) fn drop_task(&self, index: u32, task: *mut Header) {
-        if let Some((who, panic)) = self.take_apart(index, task) {
-            report_panic(&format!("{who} panicked and nobody awaits it"), panic);
+        let Some((who, panic)) = self.take_apart(index, task) else { return };
+        match panic.downcast::<NotStarted>() {
+            Ok(refused) => {
+                let why = Box::new(refused.0.to_string());
+                report_panic(&format!("{who} could not be started and nobody awaits it"), why);
+            }
+            Err(panic) => report_panic(&format!("{who} panicked and nobody awaits it"), panic),
         }
     }
 

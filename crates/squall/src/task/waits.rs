@@ -71,6 +71,13 @@ impl Tasks {
         self.budget.set(self.budget.get().saturating_sub(1));
     }
 
+    /// The number of the slot that runs, or one that no slot has.
+    #[cfg(feature = "fiber")]
+    #[inline]
+    pub(crate) fn running_slot(&self) -> u32 {
+        self.running.get()
+    }
+
     #[inline]
     pub(crate) fn current_slot(&self) -> Option<&Slot> {
         let index = self.running.get();

@@ -4,9 +4,11 @@ use super::conn::{Ended, Flight};
 use super::outgoing::SendId;
 use super::ring::{Completion, Wait};
 use super::{Kind, UringDriver};
+use crate::driver::direct;
 use crate::driver::socket::Direction;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 impl UringDriver {
     /// Takes all completions that are there.
@@ -121,6 +123,12 @@ impl UringDriver {
             self.fly(index);
         } else if conn.is_retired {
             return self.finish_draining(index);
+        } else if conn.is_shutting {
+            conn.is_shutting = false;
+            // SAFETY: the socket is not retired, so its owner holds the descriptor open.
+            let fd = unsafe { BorrowedFd::borrow_raw(conn.fd) };
+            // What stands in the way has stuck to the direction.
+            _ = direct::shutdown(self.sockets.at(index), fd, Shutdown::Write);
         }
         self.sockets.at(index).mark_ready(Direction::Send, &mut self.woken);
     }

@@ -50,6 +50,8 @@ pub(super) struct Conn {
     pub(super) is_dirty: bool,
     /// Its socket is gone; the entry waits for the kernel.
     pub(super) is_retired: bool,
+    /// The write side is to be shut down when all is sent.
+    pub(super) is_shutting: bool,
     /// Small receives in a row, of a direct one.
     pub(super) small: u8,
     pub(super) ended: Ended,
@@ -87,6 +89,7 @@ impl Conn {
             is_direct: false,
             is_dirty: false,
             is_retired: false,
+            is_shutting: false,
             small: 0,
             ended: Ended::NOT,
             piece: Piece::NONE,

@@ -182,6 +182,13 @@ impl UringDriver {
         self.outgoing.release(queued);
     }
 
+    /// The write half is gone, with bytes that found no room yet.
+    pub(in crate::driver) fn shut_when_sent(&mut self, key: SocketKey) -> io::Result<()> {
+        self.sockets.get(key)?;
+        self.conn(key.index()).is_shutting = true;
+        Ok(())
+    }
+
     pub(in crate::driver) fn shutdown(
         &mut self,
         key: SocketKey,

@@ -1,0 +1,6 @@
+use squall::fiber;
+
+fn main() {
+    let escaped = fiber::scope(|s| s.spawn(|| 42));
+    drop(escaped);
+}
