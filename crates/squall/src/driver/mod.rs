@@ -278,6 +278,22 @@ impl Driver {
         }
     }
 
+    /// The loop ends: from now on the sockets that are left may be closed without a word.
+    pub(crate) fn leave_sockets(&mut self) {
+        #[cfg(all(feature = "uring", target_os = "linux"))]
+        if let Driver::Uring(driver) = self {
+            driver.leave_sockets();
+        }
+    }
+
+    /// Hands over what is queued, without waiting.
+    pub(crate) fn push_out(&mut self) {
+        #[cfg(all(feature = "uring", target_os = "linux"))]
+        if let Driver::Uring(driver) = self {
+            driver.hand_over_all();
+        }
+    }
+
     /// True if the descriptor is ready now, asked of the kernel: level-triggered, so nobody has to say when it was drained.
     pub(crate) fn is_ready(
         &mut self,

@@ -98,6 +98,8 @@ pub(super) struct Entry {
     pub(super) ready_send: bool,
     /// The peer has ended or has sent urgent data, or the socket has failed: a short read does not mean that nothing is left to be told.
     pub(super) has_hung_up: bool,
+    /// Data is received on the driver's account: that some was there is no news by the time it is told.
+    pub(super) is_received: bool,
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
@@ -121,6 +123,12 @@ impl Entry {
     pub(super) fn set_unwatched(&mut self) {
         self.watched = UNWATCHED;
         (self.ready_recv, self.ready_send) = (true, true);
+    }
+
+    /// Somebody waits for the kernel's word, in either direction.
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    pub(super) fn is_waited_at(&self) -> bool {
+        self.recv.is_armed || self.send.is_armed
     }
 
     /// A receive into some room would wait, as is known without asking.
@@ -215,6 +223,7 @@ impl SocketTable {
             ready_recv: is_connected,
             ready_send: is_connected,
             has_hung_up: false,
+            is_received: false,
         };
         let index = match self.free.pop() {
             Some(index) => {

@@ -6,8 +6,8 @@ use super::choice::DriverChoice;
 use super::current::Entered;
 use super::quantum::Quantum;
 use super::spin::Spin;
-use crate::driver::{Cause, Driver, IoTotals, Orphans, Waiter};
-use crate::task::{self, CallbackPanics, Enter, Handle, PendingWork, Tasks};
+use crate::driver::{Cause, Driver, DriverKind, IoTotals, Orphans, Waiter};
+use crate::task::{self, CallbackPanics, Enter, Handle, Message, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -71,6 +71,9 @@ impl Core {
                 ));
             }
         };
+        if driver.kind() == DriverKind::Uring {
+            super::exit::push_out_at_exit();
+        }
         let clock = if is_virtual { Clock::virtual_from(0) } else { Clock::real() };
         let timers = Wheel::new(clock.now_ns(), first);
         Ok(Core {
@@ -137,7 +140,17 @@ impl Core {
     fn end(&self, entered: &Enter<'_>) {
         self.leave_parent();
         self.tasks.close(entered);
+        self.driver.borrow_mut().leave_sockets();
         for message in self.tasks.end_lease() {
+            let message = match message {
+                // Its last bytes may still be the driver's.
+                Message::Close(key, fd) => {
+                    let orphans = self.driver.borrow_mut().close(key, fd);
+                    self.wake_orphans(orphans);
+                    continue;
+                }
+                message => message,
+            };
             if let Some(panic) = task::drop_quietly(message) {
                 task::report_panic(
                     "a request to an event loop that has ended panicked in its destructor",

@@ -7,6 +7,7 @@ mod catch;
 mod choice;
 mod core;
 mod current;
+mod exit;
 mod life;
 mod loop_handle;
 mod quantum;

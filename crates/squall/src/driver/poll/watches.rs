@@ -99,7 +99,7 @@ impl Watches {
             }
             let Some(entry) = sockets.by_token(event.token) else { return };
             entry.has_hung_up |= event.hung_up;
-            if event.readable {
+            if event.readable && !entry.is_received {
                 entry.mark_ready(Direction::Recv, woken);
             }
             if event.writable {

@@ -8,13 +8,14 @@
 //! So descriptors with operations that were not handed over are closed after the next call.
 
 use super::ring::Wait;
+use super::conn::Draining;
 use super::{Kind, UringDriver};
 use crate::driver::Role;
 use crate::driver::socket_table::{Orphans, SocketKey};
 use io_uring::{opcode, types};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Draining sockets are looked at so often,
 pub(super) const TICK_SECONDS: u64 = 5;
@@ -22,9 +23,13 @@ pub(super) const TICK_SECONDS: u64 = 5;
 const MOST_TICKS: u32 = 6;
 /// Bytes to be sent of all sockets, beyond which a closed one is reset instead of drained.
 const MOST_UNSENT: usize = 64 * 1024 * 1024;
-/// How long the end of a loop waits for what is to be sent, in pieces: half a second.
-const LAST_WAITS: u32 = 50;
-const LAST_WAIT: Wait = Wait::Nanoseconds(10_000_000);
+/// How long the end of a loop waits for what is to be sent, and then for what was cancelled.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+/// A piece of it.
+const ONE_WAIT: Wait = Wait::Nanoseconds(10_000_000);
+const UNTAKEN: &str = "accepted by the event loop and not taken: take them before, by try_accept() until it gives WouldBlock";
+/// Handing over goes on for so many calls.
+const MOST_CALLS: u32 = 50;
 
 impl UringDriver {
     pub(in crate::driver) fn close(&mut self, key: SocketKey, fd: OwnedFd) -> Orphans {
@@ -41,20 +46,30 @@ impl UringDriver {
             _ = socket.set_linger(Some(Duration::ZERO));
         }
         self.discard_unread(index);
+        if self.conn(index).is_draining() {
+            // By a duplicate, since its loop ends.
+            drop(fd);
+            return orphans;
+        }
+        let mut is_reset = false;
         if self.conn(index).has_unsent() {
-            let is_reset = matches!(socket.linger(), Ok(Some(Duration::ZERO)));
+            is_reset = matches!(socket.linger(), Ok(Some(Duration::ZERO)));
             if !is_reset {
                 self.push_out(index);
             }
-            if is_reset || self.outgoing.unsent() > MOST_UNSENT {
+            is_reset |= self.outgoing.unsent() > MOST_UNSENT;
+            if is_reset {
                 _ = socket.set_linger(Some(Duration::ZERO));
                 self.give_up_sending(index);
             }
         }
-        if self.conn(index).has_unsent() {
-            self.drain(index, fd);
-        } else {
+        if !self.conn(index).has_unsent() {
             self.let_go(index, fd);
+            return orphans;
+        }
+        self.drain(index, fd);
+        if is_reset {
+            self.reset(index);
         }
         orphans
     }
@@ -94,6 +109,7 @@ impl UringDriver {
         if let Some(fd) = self.sockets.at(key.index()).watched() {
             self.watches.abandon(fd);
         }
+        self.discard_unread(key.index());
         self.cancel_all(key.index());
         self.free_if_done(key.index());
         orphans
@@ -102,21 +118,43 @@ impl UringDriver {
     /// Ends what is under way at a socket, so that all that has arrived is here and all that was written is the kernel's.
     ///
     /// # Errors
-    /// `WouldBlock` when the kernel has no room for what was written.
+    /// `WouldBlock` when the kernel has no room for what was written; when a listener's connections were accepted and not taken.
     pub(in crate::driver) fn settle(&mut self, key: SocketKey) -> io::Result<()> {
         self.sockets.get(key)?;
         let index = key.index();
         self.stop_receiving(index);
-        for _ in 0..LAST_WAITS {
+        self.cancel_accepts(index);
+        let is_settled = self.wait_until(|driver| !driver.conns[index as usize].is_bringing())?;
+        let conn = self.conn(index);
+        if let Some(accepting) = conn.more.as_mut().and_then(|more| more.accepting.as_mut()) {
+            accepting.is_cancelling = false;
+            match accepting.ready.len() {
+                0 => {}
+                1 => return Err(io::Error::other(format!("1 connection was {UNTAKEN}"))),
+                n => return Err(io::Error::other(format!("{n} connections were {UNTAKEN}"))),
+            }
+        }
+        if conn.has_unsent() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if is_settled { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+
+    /// Hands over and takes what comes until something is so; false if it is not after half a second.
+    fn wait_until(&mut self, is_so: impl Fn(&UringDriver) -> bool) -> io::Result<bool> {
+        let deadline = Instant::now() + LAST_WAIT;
+        loop {
             self.hand_over();
             self.ring.enter(Wait::Not)?;
             self.reap()?;
-            if !self.conn(index).is_receiving() {
-                break;
+            if is_so(self) {
+                return Ok(true);
             }
-            self.ring.enter(LAST_WAIT)?;
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            self.ring.enter(ONE_WAIT)?;
         }
-        if self.conn(index).has_unsent() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
 
     fn close_listener(&mut self, index: u32, fd: OwnedFd) {
@@ -128,7 +166,7 @@ impl UringDriver {
 
     /// Hands over all that is queued, and takes what that completes.
     fn hand_over_now(&mut self) {
-        for _ in 0..LAST_WAITS {
+        for _ in 0..MOST_CALLS {
             let is_taken_in = self.ring.enter(Wait::Not).is_ok();
             if !is_taken_in || self.reap().is_err() || self.ring.is_handed_over() {
                 return;
@@ -148,21 +186,24 @@ impl UringDriver {
 
     fn cancel_all(&mut self, index: u32) {
         self.stop_receiving(index);
+        self.cancel_accepts(index);
         if let Some(more) = self.conn(index).more.as_mut() {
-            let is_connecting =
-                more.connecting.as_ref().is_some_and(|connecting| connecting.result.is_none());
-            let places = more.accepting.as_mut().map(|accepting| {
-                accepting.is_cancelling = true;
+            if let Some(accepting) = &mut more.accepting {
                 // What was accepted and not taken is closed, as the backlog of a listener is.
                 accepting.ready.clear();
-                accepting.places_under_way()
-            });
-            for place in places.into_iter().flatten() {
-                self.cancel(index, Kind::Accept, place);
             }
-            if is_connecting {
+            if more.connecting.as_ref().is_some_and(|connecting| connecting.result.is_none()) {
                 self.cancel(index, Kind::Connect, 0);
             }
+        }
+    }
+
+    fn cancel_accepts(&mut self, index: u32) {
+        let accepting = self.conn(index).more.as_mut().and_then(|more| more.accepting.as_mut());
+        let Some(accepting) = accepting.filter(|accepting| !accepting.is_cancelling) else { return };
+        accepting.is_cancelling = true;
+        for place in accepting.places_under_way() {
+            self.cancel(index, Kind::Accept, place);
         }
     }
 
@@ -199,14 +240,14 @@ impl UringDriver {
     fn drain(&mut self, index: u32, fd: OwnedFd) {
         self.stop_receiving(index);
         let since = self.ticks;
-        self.conn(index).more().draining = Some((fd, since));
+        self.conn(index).more().draining = Some(Draining { fd, since, is_reset: false });
         self.draining.push(index);
         self.start_ticking();
     }
 
     /// All is sent, or nothing more can be.
     pub(super) fn finish_draining(&mut self, index: u32) {
-        let Some((fd, _)) = self.conn(index).more().draining.take() else { return };
+        let Some(Draining { fd, .. }) = self.conn(index).more().draining.take() else { return };
         self.draining.retain(|draining| *draining != index);
         self.cancel_all(index);
         self.to_close.push(fd);
@@ -228,7 +269,7 @@ impl UringDriver {
         let ticks = self.ticks;
         for index in self.draining.clone() {
             let draining = self.conn(index).more().draining.as_ref();
-            if draining.is_some_and(|(_, since)| ticks.wrapping_sub(*since) >= MOST_TICKS) {
+            if draining.is_some_and(|draining| ticks.wrapping_sub(draining.since) >= MOST_TICKS) {
                 self.reset(index);
             }
         }
@@ -238,8 +279,9 @@ impl UringDriver {
     }
 
     fn reset(&mut self, index: u32) {
-        if let Some((fd, _)) = &self.conn(index).more().draining {
-            _ = socket2::SockRef::from(fd).set_linger(Some(Duration::ZERO));
+        if let Some(draining) = &mut self.conn(index).more().draining {
+            draining.is_reset = true;
+            _ = socket2::SockRef::from(&draining.fd).set_linger(Some(Duration::ZERO));
         }
         self.give_up_sending(index);
         if self.conn(index).flying.is_none() {
@@ -253,30 +295,52 @@ impl UringDriver {
 
     // --- the driver's end ----------------------------------------------------------------------------------------
 
-    fn end(&mut self) -> io::Result<()> {
-        for _ in 0..LAST_WAITS {
-            self.hand_over();
-            self.ring.enter(Wait::Not)?;
-            self.reap()?;
-            if self.draining.is_empty() {
-                break;
+    /// The loop ends, and sockets that are still there belong to whoever holds them: their descriptors may be closed at any moment by another
+    /// thread. So nothing names them any more, and what was written to them is sent by duplicates.
+    pub(in crate::driver) fn leave_sockets(&mut self) {
+        for index in 0..self.conns.len() as u32 {
+            if !self.conn(index).is_retired && self.conn(index).has_unsent() {
+                self.push_out(index);
             }
-            self.ring.enter(LAST_WAIT)?;
+            let conn = self.conn(index);
+            if conn.is_retired || !conn.has_unsent() {
+                continue;
+            }
+            // SAFETY: the socket is there, so its owner holds the descriptor open: while its loop lives it is closed by its loop alone.
+            let fd = unsafe { BorrowedFd::borrow_raw(conn.fd) };
+            if let Ok(fd) = fd.try_clone_to_owned() {
+                conn.fd = fd.as_raw_fd();
+                self.drain(index, fd);
+            } else {
+                self.give_up_sending(index);
+            }
         }
+        self.hand_over_all();
+    }
+
+    /// Hands over what was written and what is queued.
+    pub(in crate::driver) fn hand_over_all(&mut self) {
+        self.hand_over();
+        self.hand_over_now();
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.wait_until(|driver| driver.draining.is_empty())?;
         for index in self.draining.clone() {
             self.reset(index);
         }
         self.is_ending = true;
-        let everything = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
-        // SAFETY: it points to nothing.
-        unsafe { self.ring.push(everything.user_data(Kind::Cancel.of(0, 0))) };
-        for _ in 0..LAST_WAITS {
+        let deadline = Instant::now() + LAST_WAIT;
+        while self.ring.outstanding() > 0 && Instant::now() < deadline {
+            let everything = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
+            // SAFETY: it points to nothing.
+            unsafe { self.ring.push(everything.user_data(Kind::Cancel.of(0, 0))) };
             self.ring.enter(Wait::Not)?;
             self.reap()?;
-            if self.ring.outstanding() == 0 {
-                break;
+            if self.ring.outstanding() > 0 {
+                self.ring.enter(ONE_WAIT)?;
+                self.reap()?;
             }
-            self.ring.enter(LAST_WAIT)?;
         }
         Ok(())
     }

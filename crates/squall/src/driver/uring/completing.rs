@@ -72,6 +72,7 @@ impl UringDriver {
         let is_retired = self.conn(index).is_retired;
         if !completion.has_more() {
             self.conn(index).recv = Flight::Idle;
+            self.sockets.at(index).is_received = false;
         }
         let result = completion.result;
         if let Some((buffer, has_more_room)) = completion.buffer() {
@@ -108,7 +109,8 @@ impl UringDriver {
                 true
             }
         };
-        if !is_done && !self.is_ending {
+        let gives_up = self.is_ending || self.conn(index).is_reset();
+        if !is_done && !gives_up {
             return self.fly(index);
         }
         self.outgoing.release(flying);
@@ -121,7 +123,7 @@ impl UringDriver {
         let conn = self.conn(index);
         if !conn.flying.is_none() {
             self.fly(index);
-        } else if conn.is_retired {
+        } else if conn.is_draining() {
             return self.finish_draining(index);
         } else if conn.is_shutting {
             conn.is_shutting = false;
@@ -144,7 +146,7 @@ impl UringDriver {
             match peer {
                 Ok(peer) if !is_retired => accepting.ready.push_back((fd, peer)),
                 // Nobody will take it, or the peer has gone again.
-                _ => return,
+                _ => drop(fd),
             }
         } else {
             match -result {

@@ -71,8 +71,16 @@ pub(super) struct More {
     pub(super) accepting: Option<Accepting>,
     /// The address that the kernel is told to connect to, and its answer.
     pub(super) connecting: Option<Connecting>,
-    /// Closed by its owner with bytes still to be sent: since when, in ticks.
-    pub(super) draining: Option<(OwnedFd, u32)>,
+    /// Closed by its owner with bytes still to be sent.
+    pub(super) draining: Option<Draining>,
+}
+
+pub(super) struct Draining {
+    pub(super) fd: OwnedFd,
+    /// In ticks.
+    pub(super) since: u32,
+    /// It is given up: what is in flight is cancelled.
+    pub(super) is_reset: bool,
 }
 
 pub(super) struct Connecting {
@@ -149,11 +157,22 @@ impl Conn {
         self.more.as_ref().is_some_and(|more| more.draining.is_some())
     }
 
+    pub(super) fn is_reset(&self) -> bool {
+        let draining = self.more.as_ref().and_then(|more| more.draining.as_ref());
+        draining.is_some_and(|draining| draining.is_reset)
+    }
+
     /// In a process that came along by a fork: the kernel's operations are the parent's, and so is the memory they use.
     pub(super) fn abandon(&mut self) {
         if let Some(accepting) = self.more.as_mut().and_then(|more| more.accepting.as_mut()) {
             accepting.abandon();
         }
+    }
+
+    /// The kernel may still bring data, or connections.
+    pub(super) fn is_bringing(&self) -> bool {
+        let accepting = self.more.as_ref().and_then(|more| more.accepting.as_ref());
+        self.is_receiving() || accepting.is_some_and(|accepting| accepting.is_under_way())
     }
 
     /// Operations with an end of their own are under way, so that a later receive must wait for what they bring.

@@ -465,7 +465,7 @@ impl UringDriver {
         }
         let wait = match timeout_ns {
             Some(0) => Wait::Not,
-            _ if !self.woken.is_empty() => Wait::Not,
+            _ if !self.woken.is_empty() || !self.to_close.is_empty() => Wait::Not,
             Some(ns) => Wait::Nanoseconds(ns),
             None => Wait::Forever,
         };
@@ -473,14 +473,22 @@ impl UringDriver {
             self.listen_to_watches();
         }
         self.ring.enter(wait)?;
+        // Before anything new is queued: a busy driver would never come to it else.
+        self.close_what_is_due();
         self.reap()?;
         if wait != Wait::Not && !self.is_listening && !self.watches.is_empty() {
             self.watches.wait(Some(0), &mut self.sockets, &mut self.woken)?;
         }
+        self.close_what_is_due();
+        woken.append(&mut self.woken);
+        Ok(())
+    }
+
+    /// Closes descriptors that no queued operation names any more. (While there are others, the driver does not wait.)
+    #[inline]
+    fn close_what_is_due(&mut self) {
         if !self.to_close.is_empty() && self.ring.is_handed_over() {
             self.to_close.clear();
         }
-        woken.append(&mut self.woken);
-        Ok(())
     }
 }

@@ -33,6 +33,16 @@ struct SendBuffer {
     class: u8,
 }
 
+impl SendBuffer {
+    /// A part was sent by a system call: the rest moves to the front, so that there is room behind it.
+    fn close_gap(&mut self) {
+        if self.sent > 0 {
+            self.bytes.copy_within(self.sent as usize..self.len as usize, 0);
+            (self.len, self.sent) = (self.len - self.sent, 0);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct SendPool {
     buffers: Vec<SendBuffer>,
@@ -82,11 +92,13 @@ impl SendPool {
         } else if before + n > self.buffers[id.0 as usize].bytes.len() {
             let larger = self.acquire(before + n);
             let mut bytes = std::mem::take(&mut self.buffers[larger.0 as usize].bytes);
-            bytes[..before].copy_from_slice(&self.buffers[id.0 as usize].bytes[..before]);
+            bytes[..before].copy_from_slice(self.rest(id));
             let new = &mut self.buffers[larger.0 as usize];
             (new.bytes, new.len) = (bytes, before as u32);
             self.recycle(id);
             id = larger;
+        } else {
+            self.buffers[id.0 as usize].close_gap();
         }
         let buffer = &mut self.buffers[id.0 as usize];
         buffer.bytes[before..before + n].copy_from_slice(&from[..n]);
@@ -136,6 +148,29 @@ impl SendPool {
         } else {
             buffer.bytes = Box::default();
             self.empty.push(id.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_after_a_part_was_sent_comes_behind_the_rest() {
+        // In place, in a larger buffer, and up to the bound.
+        for (first, sent, more) in [(100, 60, 100), (200, 150, 1000), (MOST, 1000, 5000)] {
+            let mut pool = SendPool::default();
+            let bytes: Vec<u8> = (0..first + more).map(|n| n as u8).collect();
+            let (id, taken) = pool.append(SendId::NONE, &bytes[..first]);
+            assert_eq!(taken, first);
+            assert!(!pool.advance(id, sent));
+            let (id, taken) = pool.append(id, &bytes[first..]);
+            assert_eq!(taken, more.min(MOST - (first - sent)));
+            assert!(pool.rest(id) == &bytes[sent..first + taken], "{first}, {sent}, {more}");
+            assert_eq!(pool.unsent(), first - sent + taken);
+            pool.release(id);
+            assert_eq!(pool.unsent(), 0);
         }
     }
 }

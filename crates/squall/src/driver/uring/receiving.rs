@@ -192,8 +192,9 @@ impl UringDriver {
             conn.is_direct = true;
             conn.small = 0;
         } else if conn.is_direct && bytes < SMALL {
-            conn.small += 1;
-            if conn.small == SMALL_IN_A_ROW {
+            conn.small = (conn.small + 1).min(SMALL_IN_A_ROW);
+            // Who waits for readiness now would wait for ever: then a later receive does it.
+            if conn.small == SMALL_IN_A_ROW && !self.sockets.at(key.index()).is_waited_at() {
                 self.leave_direct(key.index(), fd);
             }
         } else {
@@ -218,7 +219,9 @@ impl UringDriver {
     pub(super) fn arm_receive(&mut self, index: u32) {
         let conn = self.conn(index);
         conn.recv = Flight::Armed;
-        let entry = opcode::RecvMulti::new(types::Fd(conn.fd), GROUP).build();
+        let fd = types::Fd(conn.fd);
+        self.sockets.at(index).is_received = true;
+        let entry = opcode::RecvMulti::new(fd, GROUP).build();
         // SAFETY: it receives into the ring of buffers, which stays until nothing is in flight.
         unsafe { self.push(index, Kind::Recv, 0, entry) };
     }

@@ -162,7 +162,7 @@ impl UringDriver {
                 // A passing trouble leaves it queued: it goes with the turn.
                 if self.sockets.at(index).state.flush().is_err() {
                     self.give_up_sending(index);
-                } else if error.kind() != io::ErrorKind::WouldBlock {
+                } else if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::ENOBUFS)) {
                     self.fail_sending(index, error.raw_os_error().unwrap_or(libc::EIO));
                 }
             }
