@@ -198,5 +198,6 @@ pub use squall_macros::async_generator;
 /// For the expansion of this crate's macros.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::driver::Limits;
     pub use crate::event_loop::test;
 }

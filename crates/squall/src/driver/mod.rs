@@ -14,6 +14,7 @@
 
 mod chunk;
 mod direct;
+mod limits;
 mod null;
 mod poll;
 mod socket;
@@ -22,6 +23,7 @@ mod socket_table;
 mod uring;
 
 pub use chunk::Chunk;
+pub use limits::Limits;
 pub(crate) use poll::Notifier;
 pub(crate) use socket::Direction;
 pub(crate) use socket_table::{Armed, OpId, Orphans, SocketKey, WatchState};
@@ -95,6 +97,12 @@ pub struct IoTotals {
     pub receive_buffers: usize,
     /// Operations that the kernel has taken in and not completed.
     pub in_flight: usize,
+    /// Receives that found all buffers in use, so that a system call received instead, since the loop began.
+    pub buffer_shortages: u64,
+    /// Operations that found the queue full and waited for the next call, since the loop began.
+    pub queue_overflows: u64,
+    /// Times that the kernel had more to tell than found room, since the loop began.
+    pub completion_overflows: u64,
     /// System calls that handed over operations or waited, since the loop began.
     pub waits: u64,
     /// Time spent looking for news before sleeping ([`Builder::spin`](crate::Builder::spin)), since the loop began.
@@ -130,12 +138,16 @@ impl Driver {
     }
 
     /// As [`poll`](Self::poll). Fails where the kernel, or whoever runs this process, does not offer what it needs.
-    pub(crate) fn uring(notifier: &'static Notifier, first_generation: u64) -> io::Result<Driver> {
+    pub(crate) fn uring(
+        notifier: &'static Notifier,
+        first_generation: u64,
+        limits: Limits,
+    ) -> io::Result<Driver> {
         #[cfg(all(feature = "uring", target_os = "linux"))]
-        return Ok(Driver::Uring(Box::new(UringDriver::new(notifier, first_generation)?)));
+        return Ok(Driver::Uring(Box::new(UringDriver::new(notifier, first_generation, limits)?)));
         #[cfg(not(all(feature = "uring", target_os = "linux")))]
         {
-            let _ = (notifier, first_generation);
+            let _ = (notifier, first_generation, limits);
             Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this program was built without it (feature \"uring\", Linux only)",

@@ -3,6 +3,7 @@
 use super::choice::DriverChoice;
 use super::core::{Core, Setup};
 use super::life::EventLoop;
+use crate::driver::Limits;
 use crate::task::CallbackPanics;
 use std::future::Future;
 use std::io;
@@ -28,6 +29,7 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until build() or run()"]
 pub struct Builder {
     driver: DriverChoice,
+    limits: Limits,
     is_virtual: bool,
     patience: Duration,
     spin: Duration,
@@ -45,6 +47,7 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             driver: DriverChoice::Auto,
+            limits: Limits::default(),
             is_virtual: false,
             patience: Duration::from_secs(2),
             spin: Duration::ZERO,
@@ -55,6 +58,13 @@ impl Builder {
     /// Picks the driver. A choice made here is not overridden by the environment.
     pub fn driver(mut self, choice: DriverChoice) -> Builder {
         self.driver = choice;
+        self
+    }
+
+    /// Makes the driver small, so that a test comes to its ends.
+    #[doc(hidden)]
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
         self
     }
 
@@ -98,7 +108,8 @@ impl Builder {
         let driver = if self.is_virtual { None } else { Some(self.driver.resolve()?) };
         let (patience, callback_panics) = (self.patience, self.callback_panics);
         let spin_ns = u64::try_from(self.spin.as_nanos()).unwrap_or(u64::MAX);
-        Core::new(&Setup { driver, patience, spin_ns, callback_panics }).map(EventLoop::from_core)
+        Core::new(&Setup { driver, limits: self.limits, patience, spin_ns, callback_panics })
+            .map(EventLoop::from_core)
     }
 
     /// Like [`run`](crate::run), with this configuration.

@@ -1,6 +1,6 @@
 //! Which driver a loop runs on: what the program says, else what the environment says, else the best that works here.
 
-use crate::driver::{Driver, Notifier};
+use crate::driver::{Driver, Limits, Notifier};
 use std::io;
 use std::str::FromStr;
 
@@ -51,10 +51,15 @@ impl DriverChoice {
     }
 
     /// The driver that was chosen.
-    pub(super) fn start(self, notifier: &'static Notifier, first_generation: u64) -> io::Result<Driver> {
+    pub(super) fn start(
+        self,
+        notifier: &'static Notifier,
+        first_generation: u64,
+        limits: Limits,
+    ) -> io::Result<Driver> {
         match self {
             DriverChoice::Auto | DriverChoice::Poll => Driver::poll(notifier, first_generation),
-            DriverChoice::Uring => Driver::uring(notifier, first_generation).map_err(|refused| {
+            DriverChoice::Uring => Driver::uring(notifier, first_generation, limits).map_err(|refused| {
                 io::Error::new(
                     refused.kind(),
                     format!("io_uring is not to be had here: {}", explain(&refused)),

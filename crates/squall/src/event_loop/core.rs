@@ -6,7 +6,7 @@ use super::choice::DriverChoice;
 use super::current::Entered;
 use super::quantum::Quantum;
 use super::spin::Spin;
-use crate::driver::{Cause, Driver, DriverKind, IoTotals, Orphans, Waiter};
+use crate::driver::{Cause, Driver, DriverKind, IoTotals, Limits, Orphans, Waiter};
 use crate::task::{self, CallbackPanics, Enter, Handle, Message, PendingWork, Tasks};
 use crate::timer::{Clock, Wheel};
 use std::cell::{Cell, RefCell};
@@ -42,6 +42,7 @@ pub(crate) struct Core {
 pub(super) struct Setup {
     /// `None`: no outside world, and virtual time.
     pub(super) driver: Option<DriverChoice>,
+    pub(super) limits: Limits,
     pub(super) patience: Duration,
     pub(super) spin_ns: u64,
     pub(super) callback_panics: CallbackPanics,
@@ -58,7 +59,7 @@ impl Core {
         cell.uses_bell.store(is_virtual, Ordering::Relaxed);
         let driver = match setup.driver {
             None => Ok(Driver::null(first)),
-            Some(choice) => cell.notifier().and_then(|notifier| choice.start(notifier, first)),
+            Some(choice) => cell.notifier().and_then(|notifier| choice.start(notifier, first, setup.limits)),
         };
         let driver = match driver {
             Ok(driver) => driver,

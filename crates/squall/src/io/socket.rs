@@ -63,7 +63,9 @@ impl Socket {
                     io::ErrorKind::WouldBlock,
                     format!("{what}: bytes that were written are still to be sent: await flush() before"),
                 ),
-                _ if error.raw_os_error().is_none() => io::Error::new(error.kind(), format!("{what}: {error}")),
+                _ if error.raw_os_error().is_none() => {
+                    io::Error::new(error.kind(), format!("{what}: {error}"))
+                }
                 _ => error,
             })?;
             let unread = driver.take_unread(self.key);

@@ -11,6 +11,7 @@
 //! ring only when the kernel is done with it (`is_out`) and no piece of it is lent, so nobody reads what the kernel writes. The ring itself goes
 //! only after the last operation that may pick a buffer has completed.
 
+use crate::driver::Limits;
 use io_uring::types::BufRingEntry;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -19,12 +20,6 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Bytes in one buffer.
-pub(super) const BUFFER_BYTES: usize = 16 * 1024;
-/// Places in the ring, so also the most buffers.
-const MOST: usize = 256;
-/// Buffers at the beginning; their number doubles when they run out.
-const FIRST: usize = 16;
 /// `IOU_PBUF_RING_INC`.
 const INCREMENTAL: u16 = 2;
 /// The kernel wants whole pages.
@@ -63,12 +58,14 @@ pub(in crate::driver) struct Buffers {
     /// Done with by everybody: to go back into the ring.
     returned: RefCell<Vec<u16>>,
     lent: Cell<usize>,
+    /// Bytes in one buffer.
+    buffer_bytes: usize,
 }
 
 impl Buffers {
     fn at(&self, piece: Piece) -> NonNull<u8> {
         let buffer = self.buffers.borrow()[usize::from(piece.buffer)];
-        debug_assert!((piece.start + piece.len) as usize <= BUFFER_BYTES);
+        debug_assert!((piece.start + piece.len) as usize <= self.buffer_bytes);
         // SAFETY: a piece lies in its buffer.
         unsafe { buffer.memory.add(piece.start as usize) }
     }
@@ -124,9 +121,14 @@ impl Drop for Lent {
 /// The ring of buffers that the kernel picks from.
 pub(super) struct BufferRing {
     entries: NonNull<BufRingEntry>,
+    /// Places in the ring, so also the most buffers.
+    most: usize,
+    /// Buffers at the beginning; their number doubles when they run out.
+    first: usize,
     tail: u16,
     /// Buffers that the kernel has, whole or in part.
     available: usize,
+    shortages: u64,
     shared: Rc<Buffers>,
 }
 
@@ -134,22 +136,28 @@ pub(super) struct BufferRing {
 pub(super) const GROUP: u16 = 0;
 
 impl BufferRing {
-    fn layout() -> Layout {
-        Layout::from_size_align(MOST * size_of::<BufRingEntry>(), PAGE).expect("a valid layout")
+    fn layout(most: usize) -> Layout {
+        Layout::from_size_align(most * size_of::<BufRingEntry>(), PAGE).expect("a valid layout")
     }
 
-    pub(super) fn new(submitter: &io_uring::Submitter<'_>) -> io::Result<BufferRing> {
-        let layout = BufferRing::layout();
+    pub(super) fn new(submitter: &io_uring::Submitter<'_>, limits: &Limits) -> io::Result<BufferRing> {
+        let most = usize::from(limits.most_buffers);
+        let layout = BufferRing::layout(most);
         // SAFETY: the layout is not empty.
         let Some(entries) = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<BufRingEntry>()) else {
             handle_alloc_error(layout)
         };
         let mut registered = Err(io::ErrorKind::Unsupported.into());
-        for flags in [INCREMENTAL, 0] {
+        for flags in if limits.is_incremental { &[INCREMENTAL, 0][..] } else { &[0] } {
             // SAFETY: the memory has room for so many entries, is zeroed and page-aligned, and stays until it is unregistered, or the ring
             // has no operation left.
             registered = unsafe {
-                submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, MOST as u16, GROUP, flags)
+                submitter.register_buf_ring_with_flags(
+                    entries.as_ptr() as u64,
+                    limits.most_buffers,
+                    GROUP,
+                    *flags,
+                )
             };
             if registered.is_ok() {
                 break;
@@ -165,8 +173,10 @@ impl BufferRing {
             regions: RefCell::new(Vec::new()),
             returned: RefCell::new(Vec::new()),
             lent: Cell::new(0),
+            buffer_bytes: limits.buffer_bytes as usize,
         });
-        let mut ring = BufferRing { entries, tail: 0, available: 0, shared };
+        let first = usize::from(limits.first_buffers);
+        let mut ring = BufferRing { entries, most, first, tail: 0, available: 0, shortages: 0, shared };
         ring.grow();
         Ok(ring)
     }
@@ -176,20 +186,30 @@ impl BufferRing {
         _ = submitter.unregister_buf_ring(GROUP);
     }
 
-    /// Twice as many buffers, up to the bound.
-    pub(super) fn grow(&mut self) {
+    /// A receive found no buffer: there will be twice as many, up to the bound.
+    pub(super) fn note_shortage(&mut self) {
+        self.shortages += 1;
+        self.grow();
+    }
+
+    pub(super) fn shortages(&self) -> u64 {
+        self.shortages
+    }
+
+    fn grow(&mut self) {
         let before = self.shared.buffers.borrow().len();
-        let more = if before == 0 { FIRST } else { before.min(MOST - before) };
+        let more = if before == 0 { self.first } else { before.min(self.most - before) };
         if more == 0 {
             return;
         }
-        let layout = Layout::from_size_align(more * BUFFER_BYTES, PAGE).expect("a valid layout");
+        let bytes = self.shared.buffer_bytes;
+        let layout = Layout::from_size_align(more * bytes, PAGE).expect("a valid layout");
         // SAFETY: the layout is not empty.
         let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         self.shared.regions.borrow_mut().push(Region { memory, layout });
         for n in 0..more {
             // SAFETY: inside the region.
-            let memory = unsafe { memory.add(n * BUFFER_BYTES) };
+            let memory = unsafe { memory.add(n * bytes) };
             self.shared.buffers.borrow_mut().push(Buffer { memory, used: 0, lent: 0, is_out: true });
             self.give((before + n) as u16);
         }
@@ -202,13 +222,13 @@ impl BufferRing {
         let buffer = &mut buffers[usize::from(number)];
         debug_assert!(buffer.is_out && buffer.lent == 0);
         (buffer.used, buffer.is_out) = (0, false);
-        let at = usize::from(self.tail) % MOST;
+        let at = usize::from(self.tail) % self.most;
         // SAFETY: the place is one of ours, and the kernel reads places below the tail only; there are as many places as buffers, so it is done
         // with this one. The three fields do not touch the ring's tail, which lies in the first entry's unused field.
         unsafe {
             let entry = &mut *self.entries.as_ptr().add(at);
             entry.set_addr(buffer.memory.as_ptr() as u64);
-            entry.set_len(BUFFER_BYTES as u32);
+            entry.set_len(self.shared.buffer_bytes as u32);
             entry.set_bid(number);
         }
         self.tail = self.tail.wrapping_add(1);
@@ -289,6 +309,6 @@ impl BufferRing {
 impl Drop for BufferRing {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout; whoever drops the ring has seen to it that the kernel is done with it.
-        unsafe { dealloc(self.entries.as_ptr().cast(), BufferRing::layout()) };
+        unsafe { dealloc(self.entries.as_ptr().cast(), BufferRing::layout(self.most)) };
     }
 }

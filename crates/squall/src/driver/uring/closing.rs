@@ -7,8 +7,8 @@
 //! A descriptor's number must not go to another file while a queued operation names it, because the kernel looks it up when it takes the operation in.
 //! So descriptors with operations that were not handed over are closed after the next call.
 
-use super::ring::Wait;
 use super::conn::Draining;
+use super::ring::Wait;
 use super::{Kind, UringDriver};
 use crate::driver::Role;
 use crate::driver::socket_table::{Orphans, SocketKey};
@@ -27,7 +27,8 @@ const MOST_UNSENT: usize = 64 * 1024 * 1024;
 const LAST_WAIT: Duration = Duration::from_millis(500);
 /// A piece of it.
 const ONE_WAIT: Wait = Wait::Nanoseconds(10_000_000);
-const UNTAKEN: &str = "accepted by the event loop and not taken: take them before, by try_accept() until it gives WouldBlock";
+const UNTAKEN: &str =
+    "accepted by the event loop and not taken: take them before, by try_accept() until it gives WouldBlock";
 /// Handing over goes on for so many calls.
 const MOST_CALLS: u32 = 50;
 

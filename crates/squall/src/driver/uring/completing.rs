@@ -91,7 +91,7 @@ impl UringDriver {
             ..0 => {}
             0 => self.conn(index).ended = Ended::STREAM,
             // All buffers are in use. Whoever reads next does it by a system call.
-            libc::ENOBUFS => self.buffers.as_mut().expect("as above").grow(),
+            libc::ENOBUFS => self.buffers.as_mut().expect("as above").note_shortage(),
             libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::ENOMEM => {}
             errno => self.conn(index).ended = Ended::failed(errno),
         }

@@ -32,7 +32,7 @@ use super::direct;
 use super::poll::{Notifier, Watches};
 use super::socket::Direction;
 use super::socket_table::{Armed, OpId, SocketKey, SocketTable, WatchState};
-use super::{Cause, IoTotals, Role, Waiter};
+use super::{Cause, IoTotals, Limits, Role, Waiter};
 use io_uring::{opcode, squeue, types};
 use std::io;
 use std::net::SocketAddr;
@@ -104,11 +104,17 @@ pub(crate) struct UringDriver {
     watches: Watches,
     /// The ring waits for them, too.
     is_listening: bool,
+    is_multishot: bool,
+    most_per_send: usize,
 }
 
 impl UringDriver {
-    pub(super) fn new(notifier: &'static Notifier, first_generation: u64) -> io::Result<UringDriver> {
-        let ring = Ring::new()?;
+    pub(super) fn new(
+        notifier: &'static Notifier,
+        first_generation: u64,
+        limits: Limits,
+    ) -> io::Result<UringDriver> {
+        let ring = Ring::new(limits.submissions, limits.completions)?;
         ring.has_what_is_needed()?;
         let mut driver = UringDriver {
             ring,
@@ -131,9 +137,11 @@ impl UringDriver {
             owner: std::process::id(),
             watches: Watches::new()?,
             is_listening: false,
+            is_multishot: limits.is_multishot,
+            most_per_send: limits.most_per_send as usize,
         };
         // Both now: that they are refused must be known before anything depends on this driver.
-        driver.buffers = Some(BufferRing::new(&driver.ring.submitter())?);
+        driver.buffers = Some(BufferRing::new(&driver.ring.submitter(), &limits)?);
         driver.watch_notifier();
         driver.ring.enter(Wait::Not)?;
         Ok(driver)
@@ -154,6 +162,9 @@ impl UringDriver {
             draining: self.draining.len(),
             receive_buffers: self.buffers.as_ref().map_or(0, BufferRing::buffers),
             in_flight: self.ring.outstanding(),
+            buffer_shortages: self.buffers.as_ref().map_or(0, BufferRing::shortages),
+            queue_overflows: self.ring.queue_overflows(),
+            completion_overflows: self.ring.completion_overflows(),
             waits: self.ring.entered(),
             ..IoTotals::default()
         }

@@ -6,7 +6,7 @@ use super::{Kind, LARGE, MOST_UNREAD, UringDriver};
 use crate::driver::chunk::Chunk;
 use crate::driver::direct;
 use crate::driver::socket_table::SocketKey;
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
@@ -221,7 +221,12 @@ impl UringDriver {
         conn.recv = Flight::Armed;
         let fd = types::Fd(conn.fd);
         self.sockets.at(index).is_received = true;
-        let entry = opcode::RecvMulti::new(fd, GROUP).build();
+        let entry = if self.is_multishot {
+            opcode::RecvMulti::new(fd, GROUP).build()
+        } else {
+            let once = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();
+            once.flags(squeue::Flags::BUFFER_SELECT)
+        };
         // SAFETY: it receives into the ring of buffers, which stays until nothing is in flight.
         unsafe { self.push(index, Kind::Recv, 0, entry) };
     }

@@ -10,9 +10,6 @@ use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
 
-const SUBMISSIONS: u32 = 1024;
-const COMPLETIONS: u32 = 4096;
-
 /// What the kernel says of one operation.
 #[derive(Clone, Copy)]
 pub(super) struct Completion {
@@ -49,14 +46,12 @@ pub(super) struct Ring {
     /// Operations whose last completion has not been seen, queued ones too.
     outstanding: usize,
     entered: u64,
+    queue_overflows: u64,
+    completion_overflows: u64,
 }
 
 impl Ring {
-    pub(super) fn new() -> io::Result<Ring> {
-        Ring::with_sizes(SUBMISSIONS, COMPLETIONS)
-    }
-
-    pub(super) fn with_sizes(submissions: u32, completions: u32) -> io::Result<Ring> {
+    pub(super) fn new(submissions: u32, completions: u32) -> io::Result<Ring> {
         let io = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -65,7 +60,14 @@ impl Ring {
             .setup_clamp()
             .setup_cqsize(completions)
             .build(submissions)?;
-        Ok(Ring { io, backlog: VecDeque::new(), outstanding: 0, entered: 0 })
+        Ok(Ring {
+            io,
+            backlog: VecDeque::new(),
+            outstanding: 0,
+            entered: 0,
+            queue_overflows: 0,
+            completion_overflows: 0,
+        })
     }
 
     /// Every operation that the driver needs is there, and the wait with a timeout.
@@ -122,7 +124,17 @@ impl Ring {
                 return;
             }
         }
+        self.queue_overflows += 1;
         self.backlog.push_back(entry);
+    }
+
+    /// Operations that had to wait in the backlog.
+    pub(super) fn queue_overflows(&self) -> u64 {
+        self.queue_overflows
+    }
+
+    pub(super) fn completion_overflows(&self) -> u64 {
+        self.completion_overflows
     }
 
     /// The last completion of an operation was taken.
@@ -202,6 +214,8 @@ impl Ring {
 
     /// The kernel keeps completions for which the ring had no room.
     pub(super) fn has_overflowed(&mut self) -> bool {
-        self.io.submission().cq_overflow()
+        let has_overflowed = self.io.submission().cq_overflow();
+        self.completion_overflows += u64::from(has_overflowed);
+        has_overflowed
     }
 }
