@@ -8,11 +8,15 @@
 //! A place's memory is written by the kernel from when its accept is queued until its completion was taken. It is a heap allocation of its own, reached by
 //! raw pointer only, and freed with the socket's entry, which goes after the last completion.
 
+use super::{Kind, UringDriver};
+use crate::driver::direct;
+use crate::driver::socket_table::SocketKey;
+use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 /// Connections that may be accepted and not yet taken.
@@ -84,6 +88,47 @@ impl Accepting {
             SockAddr::new((&raw const (*place).storage).read(), (*place).len)
         };
         address.as_socket().ok_or_else(|| io::Error::other("the peer has no address"))
+    }
+}
+
+impl UringDriver {
+    pub(in crate::driver) fn accept(
+        &mut self,
+        key: SocketKey,
+        fd: BorrowedFd<'_>,
+    ) -> io::Result<(OwnedFd, SocketAddr)> {
+        let entry = self.sockets.get(key)?;
+        if let Some(accepting) = self.conns[key.index() as usize].more().accepting.as_mut() {
+            if let Some(accepted) = accepting.ready.pop_front() {
+                return Ok(accepted);
+            }
+            if let Some(errno) = accepting.error.take() {
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            if accepting.is_under_way() {
+                entry.ready_recv = false;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+        entry.ready_recv = true;
+        direct::accept(entry, fd)
+    }
+
+    /// Lets as many accepts lie in the kernel as the bound allows.
+    pub(super) fn arm_accepts(&mut self, index: u32) {
+        loop {
+            let conn = self.conn(index);
+            let fd = types::Fd(conn.fd);
+            let Some((place, address, len)) =
+                conn.more().accepting.get_or_insert_with(Accepting::new).begin()
+            else {
+                return;
+            };
+            let entry =
+                opcode::Accept::new(fd, address, len).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
+            // SAFETY: the place is this accept's until its completion (see `accepting`).
+            unsafe { self.push(index, Kind::Accept, place, entry) };
+        }
     }
 }
 

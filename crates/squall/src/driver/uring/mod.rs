@@ -22,7 +22,6 @@ mod sending;
 
 pub(super) use buffers::Lent;
 
-use self::accepting::Accepting;
 use self::buffers::BufferRing;
 use self::conn::{Conn, Connecting};
 use self::outgoing::SendPool;
@@ -233,43 +232,6 @@ impl UringDriver {
         self.sockets.get(key)?;
         self.conn(key.index()).fd = fd.as_raw_fd();
         Ok(())
-    }
-
-    // --- listeners -----------------------------------------------------------------------------------------------
-
-    pub(super) fn accept(&mut self, key: SocketKey, fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-        let entry = self.sockets.get(key)?;
-        if let Some(accepting) = self.conns[key.index() as usize].more().accepting.as_mut() {
-            if let Some(accepted) = accepting.ready.pop_front() {
-                return Ok(accepted);
-            }
-            if let Some(errno) = accepting.error.take() {
-                return Err(io::Error::from_raw_os_error(errno));
-            }
-            if accepting.is_under_way() {
-                entry.ready_recv = false;
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-        }
-        entry.ready_recv = true;
-        direct::accept(entry, fd)
-    }
-
-    /// Lets as many accepts lie in the kernel as the bound allows.
-    fn arm_accepts(&mut self, index: u32) {
-        loop {
-            let conn = self.conn(index);
-            let fd = types::Fd(conn.fd);
-            let Some((place, address, len)) =
-                conn.more().accepting.get_or_insert_with(Accepting::new).begin()
-            else {
-                return;
-            };
-            let entry =
-                opcode::Accept::new(fd, address, len).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
-            // SAFETY: the place is this accept's until its completion (see `accepting`).
-            unsafe { self.push(index, Kind::Accept, place, entry) };
-        }
     }
 
     // --- connecting ----------------------------------------------------------------------------------------------

@@ -1,0 +1,263 @@
+//! Futures dropped at any moment: an accept, a connection attempt, a receive, a send. Whatever the kernel was doing for them then, no connection is lost
+//! that it accepted for the listener, no byte of a stream, no descriptor, and no memory; and it writes nowhere any more (which the address sanitizer
+//! sees, `.ci/run asan`). Seeded: a failure comes again.
+
+#![cfg(not(miri))]
+
+mod support;
+
+use squall::net::{TcpListener, TcpStream};
+use squall::{JoinHandle, io_totals, spawn};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::time::Duration;
+use support::*;
+
+/// Bytes that are allocated and not freed.
+struct Counting;
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: the system's allocator does all of it; here is only counted.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Byte number `at` of every stream.
+fn byte(at: usize) -> u8 {
+    (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]
+}
+
+fn bytes(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(byte).collect()
+}
+
+/// One accepted connection and what happens at it.
+struct Line {
+    stream: Rc<TcpStream>,
+    peer: StdStream,
+    /// How far either side has come.
+    received: Rc<Cell<usize>>,
+    peer_wrote: usize,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Line {
+    /// A reader that checks each byte, whichever receive it comes by.
+    fn read(&mut self, way: usize) {
+        let (stream, received) = (self.stream.clone(), self.received.clone());
+        self.tasks.push(spawn(async move {
+            let mut room = [0; 5000];
+            loop {
+                let (n, is_right) = match way {
+                    0 => match stream.recv().await {
+                        Ok(Some(chunk)) => (chunk.len(), *chunk == bytes(received.get(), chunk.len())),
+                        _ => return,
+                    },
+                    1 => match stream.read(&mut room).await {
+                        Ok(0) | Err(_) => return,
+                        Ok(n) => (n, room[..n] == bytes(received.get(), n)),
+                    },
+                    _ => match stream.peek(&mut room).await {
+                        Ok(0) | Err(_) => return,
+                        Ok(n) => {
+                            assert!(room[..n] == bytes(received.get(), n), "peeked others");
+                            // (Another reader holds the turn: then there is nothing to take.)
+                            let Ok(n) = stream.try_read(&mut room[..n]) else { return };
+                            (n, room[..n] == bytes(received.get(), n))
+                        }
+                    },
+                };
+                assert!(is_right, "{n} bytes after {} are others", received.get());
+                received.set(received.get() + n);
+            }
+        }));
+    }
+
+    fn write(&mut self, len: usize, is_flushed: bool) {
+        let stream = self.stream.clone();
+        self.tasks.push(spawn(async move {
+            if stream.write_all(&vec![7; len]).await.is_ok() && is_flushed {
+                _ = stream.flush().await;
+            }
+        }));
+    }
+
+    fn peer_writes(&mut self, len: usize) {
+        match self.peer.write(&bytes(self.peer_wrote, len)) {
+            Ok(n) => self.peer_wrote += n,
+            Err(error) => assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ),
+                "{error}"
+            ),
+        }
+    }
+
+    fn peer_reads(&mut self, most: usize) {
+        _ = self.peer.read(&mut vec![0; most]);
+    }
+}
+
+/// The loop comes to its driver.
+async fn a_look_at_the_driver() {
+    squall::time::sleep(Duration::from_nanos(1)).await;
+}
+
+#[derive(Default)]
+struct Accepted {
+    /// Every connection that came out of an accept, once.
+    from: HashSet<SocketAddr>,
+    waiting: Vec<(TcpStream, SocketAddr)>,
+}
+
+async fn round(dice: &mut Dice, steps: usize) {
+    let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap();
+    let elsewhere = StdListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let there = elsewhere.local_addr().unwrap();
+    let accepted = Rc::new(RefCell::new(Accepted::default()));
+    let (mut connected, mut clients) = (HashSet::new(), Vec::<StdStream>::new());
+    let (mut accepts, mut connects) = (Vec::<JoinHandle<()>>::new(), Vec::new());
+    let mut lines = Vec::<Line>::new();
+    let accept = |listener: &Rc<TcpListener>| {
+        let (listener, accepted) = (listener.clone(), accepted.clone());
+        spawn(async move {
+            // (Another accept may wait already, and is named then.)
+            while let Ok((stream, from)) = listener.accept().await {
+                let mut accepted = accepted.borrow_mut();
+                assert!(accepted.from.insert(from), "{from} came twice");
+                accepted.waiting.push((stream, from));
+            }
+        })
+    };
+    for _ in 0..steps {
+        let which = dice.below(lines.len().max(1));
+        match dice.below(16) {
+            0 | 1 => accepts.push(accept(&listener)),
+            2 if !accepts.is_empty() => drop(accepts.swap_remove(dice.below(accepts.len())).abort()),
+            3 | 4 if clients.len() + lines.len() < 60 => {
+                let client = StdStream::connect(address).unwrap();
+                client.set_nonblocking(true).unwrap();
+                connected.insert(client.local_addr().unwrap());
+                clients.push(client);
+            }
+            5 => connects.push(spawn(async move { _ = TcpStream::connect(there).await })),
+            6 if !connects.is_empty() => connects.swap_remove(dice.below(connects.len())).abort(),
+            7 => while elsewhere.accept().is_ok() {},
+            8 if !lines.is_empty() => lines[which].read(dice.below(3)),
+            9 if !lines.is_empty() => {
+                let len = [1, 100, 3000, 200_000][dice.below(4)];
+                lines[which].write(1 + dice.below(len), dice.below(2) == 0);
+            }
+            10 | 11 if !lines.is_empty() && !lines[which].tasks.is_empty() => {
+                let task = dice.below(lines[which].tasks.len());
+                lines[which].tasks.swap_remove(task).abort();
+            }
+            12 if !lines.is_empty() => {
+                let len = [1, 100, 3000, 100_000][dice.below(4)];
+                lines[which].peer_writes(1 + dice.below(len));
+            }
+            13 if !lines.is_empty() => lines[which].peer_reads(1 + dice.below(100_000)),
+            // Either side first, with tasks or without them.
+            14 if lines.len() > 5 => {
+                let Line { stream, peer, tasks, .. } = lines.swap_remove(which);
+                if dice.below(2) == 0 {
+                    drop(peer);
+                    a_look_at_the_driver().await;
+                }
+                tasks.iter().for_each(JoinHandle::abort);
+                drop(stream);
+            }
+            _ => a_look_at_the_driver().await,
+        }
+        // Whoever connected and was accepted becomes a line.
+        let come = std::mem::take(&mut accepted.borrow_mut().waiting);
+        for (stream, from) in come {
+            let at = clients.iter().position(|client| client.local_addr().unwrap() == from).unwrap();
+            let (peer, received) = (clients.swap_remove(at), Rc::default());
+            lines.push(Line { stream: Rc::new(stream), peer, received, peer_wrote: 0, tasks: Vec::new() });
+        }
+    }
+    // Nobody is lost.
+    accepts.drain(..).for_each(|task| task.abort());
+    let last = accept(&listener);
+    while accepted.borrow().from.len() < connected.len() {
+        a_look_at_the_driver().await;
+    }
+    assert_eq!(accepted.borrow().from, connected);
+    last.abort();
+    // Nor any byte of those that are still there, if the stream's own end is.
+    for line in &mut lines {
+        line.tasks.drain(..).for_each(|task| task.abort());
+        line.read(0);
+        line.write(100, true);
+        while line.received.get() < line.peer_wrote && !line.tasks[0].is_finished() {
+            line.peer_reads(1 << 20);
+            a_look_at_the_driver().await;
+        }
+        assert_eq!(line.received.get(), line.peer_wrote);
+        line.tasks.drain(..).for_each(|task| task.abort());
+    }
+    connects.drain(..).for_each(|task| task.abort());
+}
+
+#[test]
+fn futures_dropped_at_random_moments_lose_nothing_and_leave_nothing_behind() {
+    const TEST: &str = "futures_dropped_at_random_moments_lose_nothing_and_leave_nothing_behind";
+    const ROUNDS: usize = 8;
+    alone(TEST, || {
+        let mut live = Vec::new();
+        squall::run(bounded(async {
+            let mut dice = Dice(20_260_411);
+            a_look_at_the_driver().await;
+            let before = descriptors();
+            for n in 0..ROUNDS {
+                round(&mut dice, 2000).await;
+                // What was dropped is let go in the turns that follow.
+                let mut looks = 0;
+                while descriptors() > before || io_totals().in_flight > 2 {
+                    a_look_at_the_driver().await;
+                    looks += 1;
+                    assert!(
+                        looks < 10_000,
+                        "round {n}: {} descriptors, {before} before; {:?}",
+                        descriptors(),
+                        io_totals()
+                    );
+                }
+                let totals = io_totals();
+                assert_eq!(
+                    (totals.unread_bytes, totals.unsent_bytes, totals.draining),
+                    (0, 0, 0),
+                    "{totals:?}"
+                );
+                live.push(LIVE.load(Ordering::Relaxed));
+            }
+        }));
+        // Tables and pools have their size after the first rounds.
+        let (middle, end) = (*live[ROUNDS / 2..].iter().min().unwrap(), live[ROUNDS - 1]);
+        assert!(end - middle < 64 << 10, "memory grows: {live:?}");
+    });
+}
