@@ -3,6 +3,7 @@
 use crate::driver::{Driver, Limits, Notifier};
 use std::io;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The environment variable that picks the driver where the program does not.
 const VARIABLE: &str = "SQUALL_DRIVER";
@@ -11,7 +12,8 @@ const VARIABLE: &str = "SQUALL_DRIVER";
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum DriverChoice {
-    /// What the environment variable `SQUALL_DRIVER` names, else `poll`. (`uring` is young, so it is asked for by name.)
+    /// What the environment variable `SQUALL_DRIVER` names, else `uring` where it works, else `poll`. That the kernel, or whoever runs this process,
+    /// refuses `uring` is said once, on stderr, with the reason ([`driver`](crate::driver) tells what runs).
     #[default]
     Auto,
     /// Completions by io_uring. Where that is not offered, building the loop is an error that says why.
@@ -58,15 +60,32 @@ impl DriverChoice {
         limits: Limits,
     ) -> io::Result<Driver> {
         match self {
-            DriverChoice::Auto | DriverChoice::Poll => Driver::poll(notifier, first_generation),
-            DriverChoice::Uring => Driver::uring(notifier, first_generation, limits).map_err(|refused| {
-                io::Error::new(
-                    refused.kind(),
-                    format!("io_uring is not to be had here: {}", explain(&refused)),
-                )
+            DriverChoice::Poll => Driver::poll(notifier, first_generation),
+            DriverChoice::Uring => Driver::uring(notifier, first_generation, limits)
+                .map_err(|refused| io::Error::new(refused.kind(), refusal(&refused))),
+            // Nothing was asked for that is not there, so nothing is said.
+            DriverChoice::Auto if !HAS_URING => Driver::poll(notifier, first_generation),
+            DriverChoice::Auto => Driver::uring(notifier, first_generation, limits).or_else(|refused| {
+                let driver = Driver::poll(notifier, first_generation)?;
+                report(&refused);
+                Ok(driver)
             }),
         }
     }
+}
+
+const HAS_URING: bool = cfg!(all(feature = "uring", target_os = "linux"));
+
+/// Says once in a process why its loops run on another driver than they could.
+fn report(refused: &io::Error) {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if !REPORTED.swap(true, Ordering::Relaxed) {
+        eprintln!("squall: the driver is \"poll\": {}", refusal(refused));
+    }
+}
+
+fn refusal(refused: &io::Error) -> String {
+    format!("io_uring is not to be had here: {}", explain(refused))
 }
 
 /// What stands in the way, and what would help.

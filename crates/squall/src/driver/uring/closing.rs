@@ -354,9 +354,10 @@ impl Drop for UringDriver {
             self.conns.iter_mut().for_each(|conn| conn.abandon());
             return;
         }
-        let ended = self.end();
+        // Whether that went well shows in what is left.
+        _ = self.end();
         self.to_close.clear();
-        if ended.is_ok() && self.ring.outstanding() == 0 {
+        if self.ring.in_kernel() == 0 {
             if let Some(buffers) = &self.buffers {
                 buffers.unregister(&self.ring.submitter());
             }
@@ -365,7 +366,7 @@ impl Drop for UringDriver {
         // The kernel may still write or read: the memory must stay for as long as the process does.
         eprintln!(
             "squall: {} operations of an event loop could not be ended; its memory is kept",
-            self.ring.outstanding()
+            self.ring.in_kernel()
         );
         if let Some(buffers) = self.buffers.take() {
             buffers.leak();

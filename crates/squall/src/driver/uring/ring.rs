@@ -106,6 +106,11 @@ impl Ring {
         self.outstanding
     }
 
+    /// Those of them that the kernel has taken in: only these use memory.
+    pub(super) fn in_kernel(&mut self) -> usize {
+        self.outstanding - self.backlog.len() - self.io.submission().len()
+    }
+
     /// System calls so far.
     pub(super) fn entered(&self) -> u64 {
         self.entered
