@@ -50,7 +50,7 @@
 //! # Features
 //!
 //! `macros` (default): `#[squall::main]`, `#[squall::test]`, `squall::generator!`, `squall::async_generator!`. `fiber` (default): [`fiber`]. `uring` (default): the
-//! driver on io_uring (Linux), which a program asks for by name.
+//! driver on io_uring (Linux), which loops run on where it works.
 //!
 //! # Platforms
 //!
