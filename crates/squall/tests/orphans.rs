@@ -6,6 +6,7 @@
 
 mod support;
 
+use socket2::SockRef;
 use squall::net::{TcpListener, TcpStream};
 use squall::{JoinHandle, io_totals, spawn};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,20 +15,50 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 use support::*;
 
-/// Bytes that are allocated and not freed.
-struct Counting;
+/// Counts what is allocated, and keeps large blocks for a while after they were freed: who writes there is found out when they go. (The address sanitizer
+/// watches the program, not the kernel.)
+struct Guarding;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+static KEPT: Mutex<Kept> = Mutex::new(Kept { blocks: [None; MOST_KEPT], next: 0 });
+
+const MOST_KEPT: usize = 256;
+/// Blocks of this size and above are kept: buffers of the driver are, tables of it too.
+const LARGE: usize = 4000;
+const FREED: u8 = 0xDD;
+
+struct Kept {
+    blocks: [Option<(usize, Layout)>; MOST_KEPT],
+    next: usize,
+}
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static GUARDING: Guarding = Guarding;
 
-// SAFETY: the system's allocator does all of it; here is only counted.
-unsafe impl GlobalAlloc for Counting {
+/// Gives a kept block back to the system.
+///
+/// # Safety
+/// It was allocated with that layout, and given up.
+unsafe fn let_go(at: usize, layout: Layout) {
+    let at = at as *mut u8;
+    // SAFETY: the caller's promise.
+    let is_untouched =
+        unsafe { std::slice::from_raw_parts(at, layout.size()) }.iter().all(|byte| *byte == FREED);
+    if !is_untouched {
+        // No message: that would allocate.
+        std::process::abort();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { System.dealloc(at, layout) };
+}
+
+// SAFETY: the system's allocator does all of it; here is only counted, and some is given back later.
+unsafe impl GlobalAlloc for Guarding {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
         // SAFETY: the caller's promise.
@@ -36,8 +67,30 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
+        if layout.size() < LARGE {
+            // SAFETY: the caller's promise.
+            return unsafe { System.dealloc(at, layout) };
+        }
+        // SAFETY: the block is the caller's, who gives it up.
+        unsafe { std::ptr::write_bytes(at, FREED, layout.size()) };
+        let mut kept = KEPT.lock().unwrap();
+        let next = kept.next;
+        kept.next = (next + 1) % MOST_KEPT;
+        let oldest = kept.blocks[next].replace((at as usize, layout));
+        drop(kept);
+        if let Some((at, layout)) = oldest {
+            // SAFETY: it was put there when its owner gave it up.
+            unsafe { let_go(at, layout) };
+        }
+    }
+}
+
+/// Nobody has written to what was freed.
+fn nothing_freed_was_touched() {
+    let blocks = std::mem::replace(&mut KEPT.lock().unwrap().blocks, [None; MOST_KEPT]);
+    for (at, layout) in blocks.into_iter().flatten() {
+        // SAFETY: as in `dealloc`.
+        unsafe { let_go(at, layout) };
     }
 }
 
@@ -160,6 +213,7 @@ async fn round(dice: &mut Dice, steps: usize) {
             3 | 4 if clients.len() + lines.len() < 60 => {
                 let client = StdStream::connect(address).unwrap();
                 client.set_nonblocking(true).unwrap();
+                SockRef::from(&client).set_recv_buffer_size(64 << 10).unwrap();
                 connected.insert(client.local_addr().unwrap());
                 clients.push(client);
             }
@@ -197,6 +251,8 @@ async fn round(dice: &mut Dice, steps: usize) {
         for (stream, from) in come {
             let at = clients.iter().position(|client| client.local_addr().unwrap() == from).unwrap();
             let (peer, received) = (clients.swap_remove(at), Rc::default());
+            // Little room, so that sends have to wait.
+            stream.set_send_buffer_bytes(16 << 10).unwrap();
             lines.push(Line { stream: Rc::new(stream), peer, received, peer_wrote: 0, tasks: Vec::new() });
         }
     }
@@ -253,11 +309,58 @@ fn futures_dropped_at_random_moments_lose_nothing_and_leave_nothing_behind() {
                     (0, 0, 0),
                     "{totals:?}"
                 );
+                nothing_freed_was_touched();
                 live.push(LIVE.load(Ordering::Relaxed));
             }
         }));
         // Tables and pools have their size after the first rounds.
         let (middle, end) = (*live[ROUNDS / 2..].iter().min().unwrap(), live[ROUNDS - 1]);
         assert!(end - middle < 64 << 10, "memory grows: {live:?}");
+    });
+}
+
+#[test]
+fn what_the_kernel_was_doing_when_a_loop_ends_is_over_when_its_memory_is_freed() {
+    const TEST: &str = "what_the_kernel_was_doing_when_a_loop_ends_is_over_when_its_memory_is_freed";
+    alone(TEST, || {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let mut dice = Dice(7);
+        let mut before = 0;
+        for n in 0..40 {
+            let mut lines = squall::run(bounded(async {
+                let mut lines = Vec::new();
+                for _ in 0..20 {
+                    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                    let (peer, _) = listener.accept().unwrap();
+                    peer.set_nonblocking(true).unwrap();
+                    stream.set_send_buffer_bytes(16 << 10).unwrap();
+                    let (stream, received) = (Rc::new(stream), Rc::default());
+                    let mut line = Line { stream, peer, received, peer_wrote: 0, tasks: Vec::new() };
+                    line.read(dice.below(3));
+                    line.write(1 + dice.below(500_000), false);
+                    lines.push(line);
+                }
+                for _ in 0..dice.below(4) {
+                    let which = dice.below(lines.len());
+                    lines[which].peer_writes(3000);
+                    a_look_at_the_driver().await;
+                }
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                drop(spawn(async move { _ = listener.accept().await }));
+                a_look_at_the_driver().await;
+                lines
+            }));
+            // The streams are there still, but nobody receives or sends for them.
+            for line in &mut lines {
+                line.peer_writes(100_000);
+                line.peer_reads(1 << 20);
+            }
+            nothing_freed_was_touched();
+            drop(lines);
+            match n {
+                0 => before = descriptors(),
+                _ => assert_eq!(descriptors(), before),
+            }
+        }
     });
 }

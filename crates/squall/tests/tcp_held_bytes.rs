@@ -175,6 +175,29 @@ async fn dropping_a_stream_that_must_not_linger_resets_at_once_though_bytes_wait
     assert_eq!(read_all(peer).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
+#[squall::test(real)]
+async fn a_reset_in_the_midst_of_a_send_is_no_clean_end_for_who_reads_afterwards() {
+    let sent = pattern(1 << 20);
+    let (stream, mut peer) = narrow_pair();
+    fill_up(&stream, &sent, 4000).await;
+    while let Ok(n) = stream.try_write(&sent[..4000]) {
+        assert!(n > 0);
+    }
+    // Room for a part of what is in flight.
+    let mut room = vec![0; 12_000];
+    peer.read_exact(&mut room).unwrap();
+    turn().await;
+    turn().await;
+    reset(peer);
+    until_hung_up(&stream);
+    turn().await;
+    turn().await;
+    // The send has learned of it first, if one was under way.
+    assert_eq!(bounded(stream.read(&mut room)).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(bounded(stream.read(&mut room)).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    bounded(async { stream.write_all(b"x").await.and(stream.flush().await) }).await.unwrap_err();
+}
+
 #[test]
 fn what_was_written_to_many_streams_is_sent_when_the_loop_ends_if_their_peers_read() {
     let sent = pattern(1 << 20);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Draining sockets are looked at so often,
 pub(super) const TICK_SECONDS: u64 = 5;
 /// and reset when they have drained for so long: half a minute.
-const MOST_TICKS: u32 = 6;
+pub(super) const MOST_TICKS: u32 = 6;
 /// Bytes to be sent of all sockets, beyond which a closed one is reset instead of drained.
 const MOST_UNSENT: usize = 64 * 1024 * 1024;
 /// How long the end of a loop waits for what is to be sent, and then for what was cancelled.

@@ -19,6 +19,8 @@ mod outgoing;
 mod receiving;
 mod ring;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 pub(super) use buffers::Lent;
 

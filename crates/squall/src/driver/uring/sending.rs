@@ -118,13 +118,14 @@ impl UringDriver {
         self.dirty = dirty;
     }
 
-    /// Lets the kernel send what is in flight, all of it.
+    /// Lets the kernel send what is in flight, as much as there is room for; the completion sends the rest. (With `MSG_WAITALL` the kernel would go on
+    /// by itself, but a reset in the midst of it would be told as a short send and as nothing else: the reader would take the end for a clean one.)
     pub(super) fn fly(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
         let bytes = self.outgoing.rest(conn.flying);
         let bytes = &bytes[..bytes.len().min(self.most_per_send)];
         let entry = opcode::Send::new(types::Fd(conn.fd), bytes.as_ptr(), bytes.len() as u32)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .flags(libc::MSG_NOSIGNAL)
             .build();
         // SAFETY: a buffer in flight stays as it is until its completion (see `outgoing`).
         unsafe { self.push(index, Kind::Send, 0, entry) };
