@@ -209,7 +209,7 @@ async fn round(dice: &mut Dice, steps: usize) {
         let which = dice.below(lines.len().max(1));
         match dice.below(16) {
             0 | 1 => accepts.push(accept(&listener)),
-            2 if !accepts.is_empty() => drop(accepts.swap_remove(dice.below(accepts.len())).abort()),
+            2 if !accepts.is_empty() => accepts.swap_remove(dice.below(accepts.len())).abort(),
             3 | 4 if clients.len() + lines.len() < 60 => {
                 let client = StdStream::connect(address).unwrap();
                 client.set_nonblocking(true).unwrap();

@@ -91,7 +91,7 @@ fn a_greedy_peer_whose_task_does_not_read_is_stopped_and_a_polite_one_beside_it_
             assert!(total == at_half && total < sent.len(), "{at_half}, then {total} bytes were taken");
             let unread = io_totals().unread_bytes;
             assert!(unread >= 64 << 10, "it is not the driver that held the bytes: {unread}");
-            assert!(unread <= (64 << 10) + (64 * 16 << 10), "{unread} bytes were taken, and nobody reads");
+            assert!(unread <= (64 << 10) + 64 * (16 << 10), "{unread} bytes were taken, and nobody reads");
             // Once its task reads, everything comes.
             let mut received = vec![0; total];
             greedy.read_exact(&mut received).await.unwrap();
