@@ -135,6 +135,36 @@ fn chunks_that_a_program_keeps_do_not_make_others_wait_or_the_loop_spin() {
 }
 
 #[test]
+fn buffers_of_streams_that_were_closed_come_back() {
+    for is_incremental in [false, true] {
+        let limits = Limits {
+            first_buffers: 4,
+            most_buffers: 4,
+            buffer_bytes: 512,
+            is_incremental,
+            ..Limits::default()
+        };
+        on_uring(limits, async {
+            for n in 0..100 {
+                let (stream, mut peer) = pair();
+                assert!(stream.recv().now_or_never().is_none());
+                turn().await;
+                peer.write_all(&[1; 300]).unwrap();
+                // The data is on its way to a socket that is gone, or lies there and is not read.
+                if n % 2 == 0 {
+                    turn().await;
+                    assert_eq!(io_totals().unread_bytes, 300);
+                }
+                drop(stream);
+                turn().await;
+                assert_eq!(io_totals().unread_bytes, 0);
+            }
+            assert_eq!(io_totals().buffer_shortages, 0, "they stayed away: {:?}", io_totals());
+        });
+    }
+}
+
+#[test]
 fn so_many_connections_at_most_are_accepted_and_not_taken_and_none_is_lost() {
     alone("so_many_connections_at_most_are_accepted_and_not_taken_and_none_is_lost", || {
         on_uring(Limits::default(), async {
