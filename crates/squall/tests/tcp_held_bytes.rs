@@ -278,6 +278,61 @@ fn small_writes_arrive_although_the_process_exits_at_once() {
     assert!(writer.wait().unwrap().success());
 }
 
+#[test]
+fn a_stream_that_goes_from_loop_to_loop_while_data_flows_loses_none() {
+    let sent = pattern(1 << 20);
+    let (here, mut peer) = std_pair();
+    let echo = thread::spawn(move || {
+        let mut room = [0; 10_000];
+        loop {
+            match peer.read(&mut room).unwrap() {
+                0 => return,
+                n => peer.write_all(&room[..n]).unwrap(),
+            }
+        }
+    });
+    let (mut dice, mut written, mut received) = (Dice(11), 0, Vec::new());
+    let mut detached = squall::run(async { TcpStream::from_std(here)?.detach() }).unwrap();
+    for _ in 0..300 {
+        detached = squall::run(bounded(async {
+            let stream = detached.attach()?;
+            for _ in 0..dice.below(4) {
+                let end = sent.len().min(written + 1 + dice.below(9000)).min(received.len() + 100_000);
+                stream.write_all(&sent[written..end]).await?;
+                written = end;
+                // A receive is left in the kernel, or brings something.
+                match dice.below(4) {
+                    0 => {
+                        if let Some(chunk) = stream.recv().now_or_never() {
+                            received.extend_from_slice(&chunk?.unwrap());
+                        }
+                    }
+                    _ if received.len() == written => {}
+                    1 => received.extend_from_slice(&stream.recv().await?.unwrap()),
+                    _ => {
+                        let mut room = vec![0; 1 + dice.below(20_000)];
+                        let n = stream.read(&mut room).await?;
+                        received.extend_from_slice(&room[..n]);
+                    }
+                }
+            }
+            stream.flush().await?;
+            stream.detach()
+        }))
+        .unwrap();
+    }
+    squall::run(bounded(async {
+        let stream = detached.attach()?;
+        while received.len() < written {
+            received.extend_from_slice(&stream.recv().await?.unwrap());
+        }
+        io::Result::Ok(())
+    }))
+    .unwrap();
+    assert!(received == sent[..written] && written > 500_000, "{} of {written} bytes", received.len());
+    echo.join().unwrap();
+}
+
 #[squall::test(real)]
 async fn a_listener_that_becomes_std_s_loses_no_connection_without_a_word() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
