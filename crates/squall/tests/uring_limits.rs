@@ -190,6 +190,70 @@ fn so_many_connections_at_most_are_accepted_and_not_taken_and_none_is_lost() {
     });
 }
 
+// --- nothing to do ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_loop_that_waits_for_the_kernel_in_every_way_makes_no_system_calls_meanwhile() {
+    on_uring(Limits::default(), async {
+        let large = vec![7; 32 << 20];
+        // Each side waits, by completions and by readiness; one end is blocked, one is over, one has too much unread, one was closed with bytes to send.
+        let (idle, _idle_peer) = pair();
+        assert!(idle.recv().now_or_never().is_none());
+        let (direct, mut direct_peer) = pair();
+        direct_peer.write_all(&large[..20_000]).unwrap();
+        until_arrived(&direct, 20_000);
+        direct.read_exact(&mut vec![0; 20_000]).await.unwrap();
+        let direct = Rc::new(direct);
+        for stream in [Rc::new(idle), direct.clone()] {
+            drop(spawn(async move { stream.recv().await.map(drop) }));
+        }
+        let mut peers = Vec::new();
+        for piece in [1000, 1 << 20] {
+            let (stream, peer) = pair();
+            let large = large.clone();
+            drop(spawn(async move {
+                for piece in large.chunks(piece) {
+                    stream.write_all(piece).await.unwrap();
+                }
+            }));
+            peers.push(peer);
+        }
+        let (closed, closed_peer) = pair();
+        let mut left = large.as_slice();
+        while io_totals().unsent_bytes < 100_000 && !left.is_empty() {
+            let Ok(n) = closed.try_write(&left[..left.len().min(4000)]) else {
+                turn().await;
+                continue;
+            };
+            left = &left[n..];
+        }
+        drop(closed);
+        let (unread, mut unread_peer) = pair();
+        assert!(unread.recv().now_or_never().is_none());
+        unread_peer.set_nonblocking(true).unwrap();
+        for _ in 0..50 {
+            turn().await;
+            push(&mut unread_peer, &large, 100);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        drop(spawn(async move { listener.accept().await.map(drop) }));
+        let (ended, ended_peer) = pair();
+        assert!(ended.recv().now_or_never().is_none());
+        drop(ended_peer);
+        let (pipe, _writer) = io::pipe().unwrap();
+        drop(spawn(async move { squall::io::Source::new(pipe)?.readable().await }));
+        for _ in 0..20 {
+            turn().await;
+        }
+        assert_eq!(io_totals().draining, 1);
+        let before = io_totals().waits;
+        squall::time::sleep(Duration::from_millis(30)).await;
+        let waits = io_totals().waits - before;
+        assert!(waits <= 3, "{waits} system calls for one sleep: {:?}", io_totals());
+        drop((direct_peer, peers, closed_peer, unread, unread_peer, ended));
+    });
+}
+
 // --- short of everything ---------------------------------------------------------------------------------------------
 
 fn scarce() -> Limits {
