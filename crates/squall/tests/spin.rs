@@ -47,7 +47,12 @@ fn where_nothing_comes_it_gives_up() {
             squall::io_totals()
         })
         .unwrap();
-    assert!(totals.spins <= 7, "1 + 2 + 4 + … sleeps go by without one: {totals:?}");
+    // (Where this thread is held up in the midst of a spin the timer is due, and the spin counts as one that paid.)
+    let most = 7 * (1 + totals.spins_that_paid);
+    assert!(
+        totals.spins <= most + totals.spins_that_paid,
+        "1 + 2 + 4 + … sleeps go by without one: {totals:?}"
+    );
 }
 
 #[test]

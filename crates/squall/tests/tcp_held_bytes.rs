@@ -9,6 +9,7 @@ use futures::FutureExt;
 use socket2::{Domain, SockRef, Socket, Type};
 use squall::EventLoop;
 use squall::net::{TcpListener, TcpStream};
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream as StdStream;
 use std::pin::pin;
@@ -276,6 +277,35 @@ fn small_writes_arrive_although_the_process_exits_at_once() {
     until_readable(&listener);
     assert_eq!(read_all(listener.accept().unwrap().0).unwrap(), b"the last words");
     assert!(writer.wait().unwrap().success());
+}
+
+#[squall::test(real)]
+async fn a_reader_callback_is_not_called_because_a_large_write_found_no_room() {
+    let sent = pattern(1 << 20);
+    let (stream, mut peer) = bounded_pair();
+    let (stream, calls) = (Rc::new(stream), Rc::new(Cell::new(0)));
+    let counted = calls.clone();
+    squall::callback::add_reader(&stream, move |stream| {
+        counted.set(counted.get() + 1);
+        let mut room = [0; 100];
+        assert_eq!(stream.try_read(&mut room).expect("there is something to read"), 2);
+    });
+    for _ in 0..3 {
+        turn().await;
+        while stream.try_write(&sent).is_ok() {}
+        turn().await;
+        turn().await;
+    }
+    assert_eq!(calls.get(), 0);
+    for n in 1..=3 {
+        peer.write_all(b"hi").unwrap();
+        while calls.get() < n {
+            turn().await;
+        }
+    }
+    turn().await;
+    assert_eq!(calls.get(), 3);
+    squall::callback::remove_reader(&stream);
 }
 
 #[test]

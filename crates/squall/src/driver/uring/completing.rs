@@ -87,6 +87,7 @@ impl UringDriver {
         if is_retired {
             return;
         }
+        self.conn(index).is_doubtful = result < 0;
         match -result {
             ..0 => {}
             0 => self.conn(index).ended = Ended::STREAM,
@@ -155,6 +156,7 @@ impl UringDriver {
             }
         }
         if !is_retired {
+            self.conn(index).is_doubtful = true;
             self.sockets.at(index).mark_ready(Direction::Recv, &mut self.woken);
         }
     }

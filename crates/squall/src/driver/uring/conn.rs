@@ -50,6 +50,8 @@ pub(super) struct Conn {
     pub(super) is_dirty: bool,
     /// Its socket is gone; the entry waits for the kernel.
     pub(super) is_retired: bool,
+    /// Whoever waits to receive was woken by something that brought nothing, so a callback asks before it is called.
+    pub(super) is_doubtful: bool,
     /// The write side is to be shut down when all is sent.
     pub(super) is_shutting: bool,
     /// Small receives in a row, of a direct one.
@@ -97,6 +99,7 @@ impl Conn {
             is_direct: false,
             is_dirty: false,
             is_retired: false,
+            is_doubtful: false,
             is_shutting: false,
             small: 0,
             ended: Ended::NOT,

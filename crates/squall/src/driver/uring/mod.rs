@@ -421,7 +421,25 @@ impl UringDriver {
 
     #[inline]
     pub(super) fn watch_state(&mut self, key: SocketKey, direction: Direction, op: OpId) -> WatchState {
-        self.sockets.watch_state(key, direction, op)
+        let state = self.sockets.watch_state(key, direction, op);
+        if state == WatchState::Due && direction == Direction::Recv && self.is_mistaken(key) {
+            return WatchState::Drained;
+        }
+        state
+    }
+
+    /// Who was woken to receive would find nothing.
+    fn is_mistaken(&mut self, key: SocketKey) -> bool {
+        let conn = self.conn(key.index());
+        if !std::mem::take(&mut conn.is_doubtful) {
+            return false;
+        }
+        // SAFETY: the socket is not retired, so its owner holds the descriptor open; something was received for it, so its number is known.
+        let fd = unsafe { BorrowedFd::borrow_raw(conn.fd) };
+        match self.known_readiness(key, Direction::Recv) {
+            Ok(Some(is_ready)) => !is_ready,
+            _ => matches!(direct::ask(fd, Direction::Recv), Ok(false)),
+        }
     }
 
     // --- the turn ------------------------------------------------------------------------------------------------
