@@ -398,6 +398,13 @@ async fn everybody_talks(streams: usize, most: usize, sizes: Sizes) -> IoTotals 
             }));
         }
     }
+    // Wakes of other threads come by the same queue.
+    tasks.push(spawn(async {
+        for n in 0..100 {
+            assert_eq!(squall::blocking::run(move || n).await, n);
+        }
+        Ok(())
+    }));
     for ended in join_all(tasks).await {
         ended.unwrap().unwrap();
     }
@@ -418,6 +425,29 @@ fn everything_arrives_in_order_through_a_driver_that_is_short_of_everything() {
 #[test]
 fn everything_arrives_in_order_whatever_the_sizes_and_the_ways() {
     on_uring(Limits::default(), everybody_talks(20, 1_000_000, ANY));
+}
+
+#[test]
+fn signals_that_interrupt_the_wait_again_and_again_change_nothing() {
+    extern "C" fn ignore(_: libc::c_int) {}
+    alone("signals_that_interrupt_the_wait_again_and_again_change_nothing", || {
+        let every = libc::timeval { tv_sec: 0, tv_usec: 200 };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
+        // SAFETY: the handler does nothing, and the structs are valid. Without SA_RESTART, so calls are interrupted.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = ignore as *const () as usize;
+            assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
+            assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+        }
+        on_uring(scarce(), everybody_talks(12, 30_000, SMALL));
+        on_uring(Limits::default(), everybody_talks(12, 300_000, ANY));
+        // SAFETY: as above; no more of them.
+        unsafe {
+            let off: libc::itimerval = std::mem::zeroed();
+            assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const off, std::ptr::null_mut()), 0);
+        }
+    });
 }
 
 #[test]
