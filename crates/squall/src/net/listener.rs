@@ -220,10 +220,8 @@ impl TcpListener {
     /// Gives the listener to the standard library, in blocking mode.
     ///
     /// # Errors
-    /// On another loop than the listener's; it is closed then.
-    ///
-    /// Connections that the `uring` driver has accepted and nobody has taken (16 at most) are closed:
-    /// [`try_accept`](Self::try_accept) takes them before.
+    /// On another loop than the listener's; when the driver has accepted connections that nobody has taken (`uring` does, 16 at most):
+    /// [`try_accept`](Self::try_accept), until it gives `WouldBlock`, takes them before. The listener is closed then, with them.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         let listener = std::net::TcpListener::from(self.socket.detach("TcpListener::into_std")?.0);
         listener.set_nonblocking(false)?;
