@@ -150,6 +150,37 @@ fn where_poll_is_asked_for_nothing_is_said_of_io_uring() {
     });
 }
 
+#[cfg(feature = "uring")]
+#[test]
+fn a_driver_that_is_forbidden_while_it_runs_ends_its_loop_with_a_panic_that_says_why() {
+    let test = "a_driver_that_is_forbidden_while_it_runs_ends_its_loop_with_a_panic_that_says_why";
+    if role().is_some() {
+        let ran = Builder::new().driver(DriverChoice::Uring).run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            drop(squall::spawn(async move { listener.accept().await.map(drop) }));
+            let reading = squall::spawn(async move { server.recv().await.map(drop) });
+            // Some are in the kernel, others are queued only.
+            squall::time::sleep(std::time::Duration::from_nanos(1)).await;
+            client.write_all(b"never sent").await.unwrap();
+            refuse(libc::SYS_io_uring_enter, libc::EPERM);
+            reading.await
+        });
+        return eprintln!("it is not to be had here: {:?}", ran.map(drop).unwrap_err());
+    }
+    let output = again(test, "forbidden").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("is not to be had here") {
+        return eprintln!("skipped: {said}");
+    }
+    // A failed test, not a process that was killed.
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    let panic = "the event loop cannot wait for events any more: Operation not permitted";
+    assert!(said.contains(panic), "{said}");
+    assert!(said.contains("operations of an event loop could not be ended; its memory is kept"), "{said}");
+}
+
 #[test]
 fn the_driver_that_runs_is_named() {
     let runs = |builder: Builder| builder.run(async { squall::driver() });

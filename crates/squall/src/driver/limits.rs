@@ -19,6 +19,8 @@ pub struct Limits {
     pub is_multishot: bool,
     /// Bytes that one operation sends; otherwise the kernel takes all unless it is interrupted.
     pub most_per_send: u32,
+    /// Bytes to be sent of all sockets, beyond which a closed one is reset instead of drained.
+    pub most_unsent: usize,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             is_incremental: true,
             is_multishot: true,
             most_per_send: u32::MAX,
+            most_unsent: 64 * 1024 * 1024,
         }
     }
 }

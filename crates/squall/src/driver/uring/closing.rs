@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 pub(super) const TICK_SECONDS: u64 = 5;
 /// and reset when they have drained for so long: half a minute.
 pub(super) const MOST_TICKS: u32 = 6;
-/// Bytes to be sent of all sockets, beyond which a closed one is reset instead of drained.
-const MOST_UNSENT: usize = 64 * 1024 * 1024;
 /// How long the end of a loop waits for what is to be sent, and then for what was cancelled.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 /// A piece of it.
@@ -58,7 +56,7 @@ impl UringDriver {
             if !is_reset {
                 self.push_out(index);
             }
-            is_reset |= self.outgoing.unsent() > MOST_UNSENT;
+            is_reset |= self.outgoing.unsent() > self.limits.most_unsent;
             if is_reset {
                 _ = socket.set_linger(Some(Duration::ZERO));
                 self.give_up_sending(index);
@@ -358,6 +356,8 @@ impl Drop for UringDriver {
         _ = self.end();
         self.to_close.clear();
         if self.ring.in_kernel() == 0 {
+            // Of what was never handed over the kernel knows nothing.
+            self.conns.iter_mut().for_each(|conn| conn.abandon());
             if let Some(buffers) = &self.buffers {
                 buffers.unregister(&self.ring.submitter());
             }

@@ -165,7 +165,7 @@ impl Conn {
         draining.is_some_and(|draining| draining.is_reset)
     }
 
-    /// In a process that came along by a fork: the kernel's operations are the parent's, and so is the memory they use.
+    /// The kernel does nothing here: in a process that came along by a fork its operations are the parent's, and so is the memory they use.
     pub(super) fn abandon(&mut self) {
         if let Some(accepting) = self.more.as_mut().and_then(|more| more.accepting.as_mut()) {
             accepting.abandon();

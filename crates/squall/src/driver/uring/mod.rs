@@ -105,8 +105,7 @@ pub(crate) struct UringDriver {
     watches: Watches,
     /// The ring waits for them, too.
     is_listening: bool,
-    is_multishot: bool,
-    most_per_send: usize,
+    limits: Limits,
 }
 
 impl UringDriver {
@@ -138,8 +137,7 @@ impl UringDriver {
             owner: std::process::id(),
             watches: Watches::new()?,
             is_listening: false,
-            is_multishot: limits.is_multishot,
-            most_per_send: limits.most_per_send as usize,
+            limits,
         };
         // Both now: that they are refused must be known before anything depends on this driver.
         driver.buffers = Some(BufferRing::new(&driver.ring.submitter(), &limits)?);

@@ -221,7 +221,7 @@ impl UringDriver {
         conn.recv = Flight::Armed;
         let fd = types::Fd(conn.fd);
         self.sockets.at(index).is_received = true;
-        let entry = if self.is_multishot {
+        let entry = if self.limits.is_multishot {
             opcode::RecvMulti::new(fd, GROUP).build()
         } else {
             let once = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();

@@ -123,7 +123,7 @@ impl UringDriver {
     pub(super) fn fly(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
         let bytes = self.outgoing.rest(conn.flying);
-        let bytes = &bytes[..bytes.len().min(self.most_per_send)];
+        let bytes = &bytes[..bytes.len().min(self.limits.most_per_send as usize)];
         let entry = opcode::Send::new(types::Fd(conn.fd), bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL)
             .build();

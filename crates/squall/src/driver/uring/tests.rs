@@ -7,10 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 /// A driver, unless io_uring is not to be had.
-fn driver() -> Option<UringDriver> {
+fn driver(limits: Limits) -> Option<UringDriver> {
     // It is the registry's, and never closed.
     let notifier = Box::leak(Box::new(Notifier::new().unwrap()));
-    match UringDriver::new(notifier, 1, Limits::default()) {
+    match UringDriver::new(notifier, 1, limits) {
         Ok(driver) => Some(driver),
         Err(error) => {
             eprintln!("skipped: {error}");
@@ -47,7 +47,7 @@ fn fill(driver: &mut UringDriver, key: SocketKey, fd: &OwnedFd) {
 
 #[test]
 fn a_closed_stream_whose_peer_reads_a_little_now_and_then_is_reset_when_its_time_is_over() {
-    let Some(mut driver) = driver() else { return };
+    let Some(mut driver) = driver(Limits::default()) else { return };
     let (fd, mut peer) = narrow_pair();
     let key = driver.attach(Role::Stream).unwrap();
     fill(&mut driver, key, &fd);
@@ -78,8 +78,45 @@ fn a_closed_stream_whose_peer_reads_a_little_now_and_then_is_reset_when_its_time
 }
 
 #[test]
+fn closed_streams_drain_within_a_bound_for_all_and_are_reset_beyond_it() {
+    let limits = Limits { most_unsent: 150_000, ..Limits::default() };
+    let Some(mut driver) = driver(limits) else { return };
+    let mut peers = Vec::new();
+    let blocked: Vec<_> = (0..5)
+        .map(|_| {
+            let (fd, peer) = narrow_pair();
+            let key = driver.attach(Role::Stream).unwrap();
+            fill(&mut driver, key, &fd);
+            peers.push(peer);
+            (key, fd)
+        })
+        .collect();
+    assert!(driver.totals().unsent_bytes > 300_000);
+    for (key, fd) in blocked {
+        driver.close(key, fd);
+        look(&mut driver);
+        look(&mut driver);
+    }
+    let totals = driver.totals();
+    assert!((1..=2).contains(&totals.draining) && totals.unsent_bytes <= 150_000, "{totals:?}");
+    // The end of the driver waits for nobody who does not read, and resets.
+    drop(driver);
+    let mut room = vec![0; 1 << 20];
+    for mut peer in peers {
+        let end = loop {
+            match peer.read(&mut room) {
+                Ok(0) => panic!("an end that looks whole"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
 fn an_entry_is_given_to_the_next_socket_only_when_the_kernel_names_it_no_more() {
-    let Some(mut driver) = driver() else { return };
+    let Some(mut driver) = driver(Limits::default()) else { return };
     let waiter = Waiter(std::num::NonZeroU64::MIN);
     let (fd, _peer) = narrow_pair();
     let key = driver.attach(Role::Stream).unwrap();
@@ -101,7 +138,7 @@ fn an_entry_is_given_to_the_next_socket_only_when_the_kernel_names_it_no_more() 
 
 #[test]
 fn a_queued_operation_keeps_its_descriptor_s_number_from_others() {
-    let Some(mut driver) = driver() else { return };
+    let Some(mut driver) = driver(Limits::default()) else { return };
     let waiter = Waiter(std::num::NonZeroU64::MIN);
     let (fd, mut peer) = narrow_pair();
     let number = fd.as_raw_fd();
@@ -118,7 +155,7 @@ fn a_queued_operation_keeps_its_descriptor_s_number_from_others() {
 
 #[test]
 fn operations_that_were_never_handed_over_are_nobody_s() {
-    let Some(mut driver) = driver() else { return };
+    let Some(mut driver) = driver(Limits::default()) else { return };
     assert_eq!(driver.ring.in_kernel(), 1, "the watch of the notifier");
     let (fd, _peer) = narrow_pair();
     let key = driver.attach(Role::Stream).unwrap();
