@@ -6,6 +6,7 @@
 
 mod support;
 
+use futures::FutureExt;
 use squall::EventLoop;
 use squall::io::Source;
 use squall::net::{TcpListener, TcpStream};
@@ -223,6 +224,52 @@ fn what_a_forked_task_drops_or_gives_away_in_the_child_stays_registered_in_the_p
 }
 
 #[test]
+fn what_a_forked_task_does_with_the_parents_streams_is_refused_and_changes_nothing_there() {
+    alone("what_a_forked_task_does_with_the_parents_streams_is_refused_and_changes_nothing_there", || {
+        for kind in 0..5 {
+            squall::run(bounded(async {
+                let (stream, mut peer) = pair();
+                let (idle, mut idle_peer) = pair();
+                let (reading, writing) = stream.into_split();
+                assert!(futures::poll!(reading.recv()).is_pending());
+                squall::time::sleep(std::time::Duration::from_nanos(1)).await;
+                // Said once, by the parent.
+                writing.write_all(b"once").await.unwrap();
+                let mut held = Some(writing);
+                in_child(|| match kind {
+                    // A receive that would be queued for the kernel.
+                    0 => is_refused(idle.recv().now_or_never().expect("at once").map(drop)),
+                    1 => is_refused(reading.try_read(&mut [0; 10]).map(drop)),
+                    2 => is_refused(held.as_ref().unwrap().try_write(b"twice").map(drop)),
+                    // Shutting down would end the parent's stream, too.
+                    3 => drop(held.take()),
+                    _ => std::process::exit(0),
+                });
+                let writing = held.unwrap();
+                let (received, ()) = futures::join!(idle.recv(), async {
+                    squall::yield_now().await;
+                    idle_peer.write_all(b"x").unwrap();
+                });
+                assert_eq!(received.unwrap().as_deref(), Some(&b"x"[..]));
+                writing.write_all(b" and again").await.unwrap();
+                writing.flush().await.unwrap();
+                drop(writing);
+                squall::time::sleep(std::time::Duration::from_nanos(1)).await;
+                let mut received = String::new();
+                peer.read_to_string(&mut received).unwrap();
+                assert_eq!(received, "once and again");
+            }));
+        }
+    });
+}
+
+#[track_caller]
+fn is_refused(answer: std::io::Result<()>) {
+    let said = answer.unwrap_err().to_string();
+    assert!(said.contains(ADVICE), "{said}");
+}
+
+#[test]
 fn a_task_that_goes_on_in_the_child_as_if_nothing_had_happened_is_stopped_with_advice() {
     alone("a_task_that_goes_on_in_the_child_as_if_nothing_had_happened_is_stopped_with_advice", || {
         let (event_loop, _stream, reader, mut peer) = parents();
@@ -239,11 +286,9 @@ fn a_task_that_goes_on_in_the_child_as_if_nothing_had_happened_is_stopped_with_a
             });
         }));
         if child.get() == 0 {
-            exit(
-                outcome.is_err_and(|panic| {
-                    panic.downcast_ref::<&str>().is_some_and(|text| text.contains(ADVICE))
-                }),
-            );
+            exit(outcome.is_err_and(|panic| {
+                panic.downcast_ref::<String>().is_some_and(|text| text.contains(ADVICE))
+            }));
         }
         outcome.unwrap();
         succeeds(child.get());

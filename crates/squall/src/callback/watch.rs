@@ -238,6 +238,7 @@ impl<S: Readiness, F> Watch<S, F> {
     #[inline]
     fn state(&self) -> WatchState {
         event_loop::with("a reader or writer", |core| {
+            core.leave_parent();
             core.driver.borrow_mut().watch_state(self.key, self.direction, self.op)
         })
     }

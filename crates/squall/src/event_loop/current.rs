@@ -74,7 +74,15 @@ pub(crate) struct Home {
     pub(crate) lease: u64,
 }
 
+pub(super) const INHERITED: &str = "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)";
+
 impl Core {
+    /// Before a socket is used: in a child process its driver, and the rings that it shares with the kernel, are the parent's.
+    #[inline]
+    pub(crate) fn refuse_inherited(&self) -> io::Result<()> {
+        if self.tasks.cell.is_inherited() { Err(io::Error::other(INHERITED)) } else { Ok(()) }
+    }
+
     #[inline]
     pub(crate) fn home(&self) -> Home {
         Home { cell: self.tasks.home(), lease: self.tasks.lease }

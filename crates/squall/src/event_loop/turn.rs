@@ -4,6 +4,7 @@
 //! who ran when would depend on who happened to be waiting.
 
 use super::core::{Core, Idle};
+use super::current::INHERITED;
 use crate::task::{self, Handle, Message, Standing};
 
 /// So many events at once are of connections that the caches have forgotten.
@@ -273,9 +274,7 @@ impl Core {
     fn refuse_inherited_loop(&self) {
         if self.tasks.cell.is_inherited() {
             self.leave_parent();
-            panic!(
-                "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)"
-            );
+            panic!("{INHERITED}");
         }
     }
 }

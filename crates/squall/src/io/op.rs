@@ -78,6 +78,9 @@ impl Op {
         attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let SocketRef { key, fd, .. } = socket;
+        if let Err(error) = core.refuse_inherited() {
+            return Poll::Ready(Err(error));
+        }
         if core.tasks.poll_budget(cx).is_pending() {
             return if self.is_under_way { self.wait(core, socket, cx) } else { Poll::Pending };
         }

@@ -50,7 +50,10 @@ impl Socket {
         what: &str,
         f: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.home.with(what, |core| f(&mut core.driver.borrow_mut(), self.key, self.as_fd()))
+        self.home.with(what, |core| {
+            core.refuse_inherited()?;
+            f(&mut core.driver.borrow_mut(), self.key, self.as_fd())
+        })
     }
 
     /// Takes the descriptor back from the loop, and what its driver has received and nobody has read.
