@@ -76,11 +76,17 @@ pub(crate) struct Home {
 
 pub(super) const INHERITED: &str = "this event loop belongs to the parent process: after fork the child must call squall::run anew (or exec, or exit)";
 
+#[cold]
+#[inline(never)]
+fn inherited() -> io::Result<()> {
+    Err(io::Error::other(INHERITED))
+}
+
 impl Core {
     /// Before a socket is used: in a child process its driver, and the rings that it shares with the kernel, are the parent's.
     #[inline]
     pub(crate) fn refuse_inherited(&self) -> io::Result<()> {
-        if self.tasks.cell.is_inherited() { Err(io::Error::other(INHERITED)) } else { Ok(()) }
+        if self.tasks.cell.is_inherited() { inherited() } else { Ok(()) }
     }
 
     #[inline]

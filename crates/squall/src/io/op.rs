@@ -78,9 +78,6 @@ impl Op {
         attempt: impl FnOnce(&mut Driver, SocketKey, BorrowedFd<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let SocketRef { key, fd, .. } = socket;
-        if let Err(error) = core.refuse_inherited() {
-            return Poll::Ready(Err(error));
-        }
         if core.tasks.poll_budget(cx).is_pending() {
             return if self.is_under_way { self.wait(core, socket, cx) } else { Poll::Pending };
         }
@@ -122,6 +119,10 @@ impl Op {
     /// Takes the turn, or keeps it, until the driver's word.
     fn wait<R>(&mut self, core: &Core, socket: SocketRef<'_>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let SocketRef { key, fd, .. } = socket;
+        // Here, where the driver would be told, not at each try.
+        if let Err(error) = core.refuse_inherited() {
+            return Poll::Ready(Err(error));
+        }
         // Nothing is borrowed here: cloning a foreign waker runs foreign code.
         let waiter = core.waiter(cx.waker());
         let armed = core.driver.borrow_mut().arm(key, fd, self.direction, self.id, waiter);

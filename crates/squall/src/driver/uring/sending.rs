@@ -77,7 +77,8 @@ impl UringDriver {
             Ok(n) => *n < bytes,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
-        if is_short && !self.conn(key.index()).is_direct {
+        // (In a child process, where a write comes so far before it is refused, the queue is the parent's, in shared memory.)
+        if is_short && !self.conn(key.index()).is_direct && self.owner == std::process::id() {
             self.go_direct(key.index());
         }
     }
