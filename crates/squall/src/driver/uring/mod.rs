@@ -19,7 +19,7 @@ mod outgoing;
 mod receiving;
 mod ring;
 mod sending;
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests;
 
 pub(super) use buffers::Lent;
