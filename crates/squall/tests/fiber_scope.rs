@@ -386,3 +386,57 @@ fn a_named_child_with_a_stack_of_its_own_size() {
         });
     });
 }
+
+#[test]
+fn cancel_reaches_the_children_from_inside_another_loop() {
+    let ended = on_a_fiber(|| {
+        let ended = Cell::new(0);
+        fiber::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    assert!(fiber::try_wait(pending::<()>()).is_err());
+                    ended.set(ended.get() + 1);
+                });
+            }
+            fiber::yield_now();
+            virtual_loop().run_until(async { s.cancel() });
+            assert_eq!(ended.get(), 0, "in their own turn");
+        });
+        ended.get()
+    });
+    assert_eq!(ended, 2);
+}
+
+#[test]
+fn a_child_whose_destructor_waits_on_an_elder_siblings_stack_ends_with_it() {
+    let trace = Trace::default();
+    virtual_loop().run_until(async {
+        let fiber = fiber::spawn({
+            let trace = trace.clone();
+            move || {
+                let _parent = trace.at_drop("parent");
+                let borrowed = String::from("still there");
+                fiber::scope(|s| {
+                    let younger: Rc<Cell<Option<fiber::ScopedHandle<'_, ()>>>> = Rc::default();
+                    s.spawn({
+                        let younger = younger.clone();
+                        move || younger.take().unwrap().abort()
+                    });
+                    // It never runs, so it is dropped where it is aborted.
+                    let guard = at_drop(|| {
+                        trace.say("waits");
+                        assert!(fiber::try_wait(pending::<()>()).is_err());
+                        trace.say(format!("closure: {borrowed}"));
+                    });
+                    younger.set(Some(s.spawn(move || drop(guard))));
+                });
+            }
+        });
+        squall::yield_now().await;
+        squall::yield_now().await;
+        assert_eq!(trace.take(), ["waits"]);
+        fiber.abort();
+        assert!(fiber.is_finished());
+    });
+    assert_eq!(trace.take(), ["closure: still there", "parent"]);
+}
