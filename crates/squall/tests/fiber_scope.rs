@@ -440,3 +440,43 @@ fn a_child_whose_destructor_waits_on_an_elder_siblings_stack_ends_with_it() {
     });
     assert_eq!(trace.take(), ["closure: still there", "parent"]);
 }
+
+#[test]
+fn a_child_whose_destructor_is_on_a_stack_that_is_given_up_is_leaked_with_it() {
+    let name = "a_child_whose_destructor_is_on_a_stack_that_is_given_up_is_leaked_with_it";
+    let told = alone(name, &[], || {
+        let trace = Trace::default();
+        virtual_loop().run_until(async {
+            let fiber = fiber::spawn({
+                let trace = trace.clone();
+                move || {
+                    let borrowed = String::from("still there");
+                    fiber::scope(|s| {
+                        s.spawn(|| {
+                            let _guard = at_drop(|| trace.say(format!("sibling: {borrowed}")));
+                            fiber::wait(pending::<()>());
+                        });
+                        fiber::yield_now();
+                        let stubborn = at_drop(|| {
+                            loop {
+                                _ = catch_unwind(|| fiber::sleep(Duration::from_secs(1)));
+                            }
+                        });
+                        s.spawn(move || drop(stubborn)).abort();
+                    });
+                }
+            });
+            for _ in 0..3 {
+                squall::yield_now().await;
+            }
+            fiber.abort();
+            assert!(fiber.await.unwrap_err().is_cancelled());
+        });
+        assert_eq!(trace.take(), ["sibling: still there"]);
+    });
+    if let Some(output) = told {
+        check(&output);
+        let reports = reports_of(&output);
+        assert!(reports.len() == 1 && reports[0].contains("its stack is given up"), "{reports:?}");
+    }
+}

@@ -195,10 +195,20 @@ impl Children {
         self.living.borrow().values().for_each(|child| task::wake(*child));
     }
 
-    /// Drops all that are left, the youngest first.
+    /// Drops all that are left, before the frame is.
+    pub(super) fn end_children(&self) {
+        if !self.end_those_that_can() {
+            eprintln!(
+                "squall: the frame of a fiber::scope would be left while a child of it is on the call stack"
+            );
+            std::process::abort();
+        }
+    }
+
+    /// Drops all that are left, the youngest first. False if some are left even so: half dropped, their destructors on a stack that does not go on.
     ///
     /// One that a sibling has aborted may be half dropped, its destructor waiting on the sibling's stack: it goes when the sibling does.
-    pub(super) fn end_children(&self) {
+    pub(super) fn end_those_that_can(&self) -> bool {
         self.is_cancelled.set(true);
         let mut has_ended_any = false;
         let mut younger = u64::MAX;
@@ -206,11 +216,8 @@ impl Children {
             let next =
                 self.living.borrow().range(..younger).next_back().map(|(number, child)| (*number, *child));
             let Some((number, child)) = next else {
-                if !self.are_left() {
-                    return;
-                }
-                if !has_ended_any {
-                    break;
+                if !has_ended_any || !self.are_left() {
+                    return !self.are_left();
                 }
                 (has_ended_any, younger) = (false, u64::MAX);
                 continue;
@@ -221,10 +228,6 @@ impl Children {
             has_ended_any |= !self.living.borrow().contains_key(&number);
             younger = number;
         }
-        eprintln!(
-            "squall: the frame of a fiber::scope would be left while a child of it is on the call stack"
-        );
-        std::process::abort();
     }
 
     /// The first panic is kept for the scope; it ends the siblings.
