@@ -473,6 +473,13 @@ fn a_child_whose_destructor_is_on_a_stack_that_is_given_up_is_leaked_with_it() {
             assert!(fiber.await.unwrap_err().is_cancelled());
         });
         assert_eq!(trace.take(), ["sibling: still there"]);
+        // The next loop has the same slots, but that of the leaked child.
+        virtual_loop().run_until(async {
+            let fibers: Vec<_> = (0..8).map(|number| fiber::spawn(move || number)).collect();
+            for (number, fiber) in fibers.into_iter().enumerate() {
+                assert_eq!(fiber.await.unwrap(), number);
+            }
+        });
     });
     if let Some(output) = told {
         check(&output);
