@@ -386,3 +386,104 @@ fn a_named_child_with_a_stack_of_its_own_size() {
         });
     });
 }
+
+#[test]
+fn cancel_reaches_the_children_from_inside_another_loop() {
+    let ended = on_a_fiber(|| {
+        let ended = Cell::new(0);
+        fiber::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    assert!(fiber::try_wait(pending::<()>()).is_err());
+                    ended.set(ended.get() + 1);
+                });
+            }
+            fiber::yield_now();
+            virtual_loop().run_until(async { s.cancel() });
+            assert_eq!(ended.get(), 0, "in their own turn");
+        });
+        ended.get()
+    });
+    assert_eq!(ended, 2);
+}
+
+#[test]
+fn a_child_whose_destructor_waits_on_an_elder_siblings_stack_ends_with_it() {
+    let trace = Trace::default();
+    virtual_loop().run_until(async {
+        let fiber = fiber::spawn({
+            let trace = trace.clone();
+            move || {
+                let _parent = trace.at_drop("parent");
+                let borrowed = String::from("still there");
+                fiber::scope(|s| {
+                    let younger: Rc<Cell<Option<fiber::ScopedHandle<'_, ()>>>> = Rc::default();
+                    s.spawn({
+                        let younger = younger.clone();
+                        move || younger.take().unwrap().abort()
+                    });
+                    // It never runs, so it is dropped where it is aborted.
+                    let guard = at_drop(|| {
+                        trace.say("waits");
+                        assert!(fiber::try_wait(pending::<()>()).is_err());
+                        trace.say(format!("closure: {borrowed}"));
+                    });
+                    younger.set(Some(s.spawn(move || drop(guard))));
+                });
+            }
+        });
+        squall::yield_now().await;
+        squall::yield_now().await;
+        assert_eq!(trace.take(), ["waits"]);
+        fiber.abort();
+        assert!(fiber.is_finished());
+    });
+    assert_eq!(trace.take(), ["closure: still there", "parent"]);
+}
+
+#[test]
+fn a_child_whose_destructor_is_on_a_stack_that_is_given_up_is_leaked_with_it() {
+    let name = "a_child_whose_destructor_is_on_a_stack_that_is_given_up_is_leaked_with_it";
+    let told = alone(name, &[], || {
+        let trace = Trace::default();
+        virtual_loop().run_until(async {
+            let fiber = fiber::spawn({
+                let trace = trace.clone();
+                move || {
+                    let borrowed = String::from("still there");
+                    fiber::scope(|s| {
+                        s.spawn(|| {
+                            let _guard = at_drop(|| trace.say(format!("sibling: {borrowed}")));
+                            fiber::wait(pending::<()>());
+                        });
+                        fiber::yield_now();
+                        let stubborn = at_drop(|| {
+                            loop {
+                                _ = catch_unwind(|| fiber::sleep(Duration::from_secs(1)));
+                            }
+                        });
+                        s.spawn(move || drop(stubborn)).abort();
+                    });
+                }
+            });
+            for _ in 0..3 {
+                squall::yield_now().await;
+            }
+            fiber.abort();
+            assert!(fiber.await.unwrap_err().is_cancelled());
+        });
+        assert_eq!(trace.take(), ["sibling: still there"]);
+        // The next loop has the same slots, but that of the leaked child.
+        virtual_loop().run_until(async {
+            let fibers: Vec<_> = (0..8).map(|number| fiber::spawn(move || number)).collect();
+            for (number, fiber) in fibers.into_iter().enumerate() {
+                assert_eq!(fiber.await.unwrap(), number);
+            }
+        });
+    });
+    if let Some(output) = told {
+        check(&output);
+        let reports = reports_of(&output);
+        assert!(reports.len() == 1 && reports[0].contains("its stack is given up"), "{reports:?}");
+    }
+}

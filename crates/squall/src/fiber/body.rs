@@ -169,7 +169,9 @@ impl<F, R> FiberTask<F, R> {
             );
         }
         for scope in self.fiber.take_scopes().into_iter().rev() {
-            scope.end_children();
+            // Those that are left were being dropped on this stack, or on one that was given up likewise: they are leaked with it and never run again.
+            // None is on the call stack, else this fiber would be held.
+            scope.end_those_that_can();
         }
     }
 }

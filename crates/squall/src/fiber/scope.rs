@@ -48,6 +48,10 @@ const WHAT: &str = "fiber::scope";
 /// If a child panics its siblings are cancelled, and the panic goes on here after all have ended. A panic of `body` does the same. Of several the first goes
 /// on, the rest are reported. Outside a fiber, and inside a future that is polled on its stack.
 ///
+/// # Aborts
+/// In a destructor that runs because the fiber unwinds there is no waiting for children, as with [`wait`]: if one is left when `body` has returned, it is ended, that
+/// is reported, and the process ends.
+///
 /// ```
 /// use squall::{fiber, net::{TcpListener, TcpStream}};
 /// use std::io;
@@ -187,26 +191,42 @@ impl Children {
     /// Their calls return `Cancelled`, or unwind them, when they are resumed.
     fn cancel(&self) {
         self.is_cancelled.set(true);
-        if let Some(tasks) = self.tasks() {
-            self.living.borrow().values().for_each(|child| tasks.wake(*child));
+        // From wherever it is called: the body may turn another loop.
+        self.living.borrow().values().for_each(|child| task::wake(*child));
+    }
+
+    /// Drops all that are left, before the frame is.
+    pub(super) fn end_children(&self) {
+        if !self.end_those_that_can() {
+            eprintln!(
+                "squall: the frame of a fiber::scope would be left while a child of it is on the call stack"
+            );
+            std::process::abort();
         }
     }
 
-    /// Drops all that are left, the youngest first.
-    pub(super) fn end_children(&self) {
+    /// Drops all that are left, the youngest first. False if some are left even so: half dropped, their destructors on a stack that does not go on.
+    ///
+    /// One that a sibling has aborted may be half dropped, its destructor waiting on the sibling's stack: it goes when the sibling does.
+    pub(super) fn end_those_that_can(&self) -> bool {
         self.is_cancelled.set(true);
+        let mut has_ended_any = false;
+        let mut younger = u64::MAX;
         loop {
-            let youngest = self.living.borrow().last_key_value().map(|(number, child)| (*number, *child));
-            let Some((number, child)) = youngest else { return };
+            let next =
+                self.living.borrow().range(..younger).next_back().map(|(number, child)| (*number, *child));
+            let Some((number, child)) = next else {
+                if !has_ended_any || !self.are_left() {
+                    return !self.are_left();
+                }
+                (has_ended_any, younger) = (false, u64::MAX);
+                continue;
+            };
             if let Some(tasks) = self.tasks() {
                 tasks.abort(child);
             }
-            if self.living.borrow().contains_key(&number) {
-                eprintln!(
-                    "squall: the frame of a fiber::scope would be left while a child of it is on the call stack"
-                );
-                std::process::abort();
-            }
+            has_ended_any |= !self.living.borrow().contains_key(&number);
+            younger = number;
         }
     }
 

@@ -48,4 +48,4 @@ pub(crate) use slot::Slot;
 pub(crate) use table::{NewTask, Tasks, drop_foreign, wake_quietly};
 pub(crate) use wait_list::*;
 #[cfg(feature = "fiber")]
-pub(crate) use waker::handle_of;
+pub(crate) use waker::{handle_of, wake};

@@ -182,10 +182,11 @@ impl Slot {
         true
     }
 
-    /// True if a slot of a past lease may never be handed out again.
+    /// True if a slot of a past lease may never be handed out again: it is used up, or its task was being dropped on a fiber's stack that was given up.
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {
-        self.generation() > LAST_GENERATION
+        let generation = self.generation();
+        generation > LAST_GENERATION || !generation.is_multiple_of(2)
     }
 
     #[inline]
