@@ -76,6 +76,7 @@ pub mod fiber;
 pub mod generator;
 pub mod io;
 pub mod net;
+pub mod scope;
 pub mod signal;
 pub mod sync;
 pub mod time;
@@ -85,6 +86,10 @@ pub use event_loop::{
     Builder, CatchUnwind, DriverChoice, EventLoop, LoopHandle, MOST_POLLS_BETWEEN_LOOKS, Panicked,
     RemoteHandle, Stopping, YieldNow, catch_unwind, driver, io_totals, run, run_forever, spawn, spawn_named,
     stop, stopping, yield_now,
+};
+pub use scope::{
+    Scope, ScopeError, TaskLocal, deadline, first_ok, for_each_concurrent, join_all, race, scope, time_left,
+    try_for_each_concurrent, try_join_all, try_scope,
 };
 pub use task::{CallbackPanics, JoinError, JoinHandle, TaskId};
 

@@ -150,6 +150,10 @@ impl Core {
                     self.wake_orphans(orphans);
                     continue;
                 }
+                Message::FreeMember(handle) => {
+                    self.tasks.free_member(handle);
+                    continue;
+                }
                 message => message,
             };
             if let Some(panic) = task::drop_quietly(message) {

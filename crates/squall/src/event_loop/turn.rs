@@ -255,6 +255,7 @@ impl Core {
             }
             Message::Abort(handle) => self.tasks.abort(handle),
             Message::Detach(handle) => self.tasks.detach(handle),
+            Message::FreeMember(handle) => self.tasks.free_member(handle),
             Message::Stop => self.stop.request(),
         }
     }

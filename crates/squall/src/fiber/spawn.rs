@@ -4,7 +4,7 @@ use super::arena::{Stack, StackTotals, Stacks};
 use super::body::FiberTask;
 use super::current::Cold;
 use super::scope::Membership;
-use crate::event_loop::{self, Core};
+use crate::event_loop;
 use crate::task::{JoinHandle, NewTask};
 use std::future::Future;
 use std::io;
@@ -49,22 +49,6 @@ where
         // SAFETY: `'static`, and a task's whole future.
         core.spawn(unsafe { FiberTask::new(cold, f, stack) }, new)
     })
-}
-
-/// A fiber as a future, for who owns tasks in another way than [`spawn`]: it must be polled as the whole of a task.
-#[expect(dead_code, reason = "for scopes, which are not here yet: Scope::spawn_fiber")]
-pub(crate) fn as_task<F, R>(
-    core: &Core,
-    spawned_at: &'static Location<'static>,
-    f: F,
-) -> impl Future<Output = R> + use<F, R>
-where
-    F: FnOnce() -> R + 'static,
-    R: 'static,
-{
-    let stack = Stacks::of_loop(core.tasks.home()).take(STACK_BYTES);
-    // SAFETY: `'static`; the rest is said above.
-    unsafe { FiberTask::new(Cold::new(None, spawned_at, false, None), f, stack) }
 }
 
 /// How many stacks the current loop has, and what they take.
@@ -158,6 +142,24 @@ impl Builder {
             let cold = self.cold(spawned_at, None);
             // SAFETY: `'static`, and a task's whole future.
             Ok(core.spawn(unsafe { FiberTask::new(cold, f, Ok(stack)) }, self.task(spawned_at)))
+        })
+    }
+
+    /// The fiber as a future, for whoever owns tasks in another way: it must be polled as the whole of a task.
+    pub(crate) fn into_task<F, R>(
+        self,
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> io::Result<(impl Future<Output = R> + use<F, R>, NewTask)>
+    where
+        F: FnOnce() -> R + 'static,
+        R: 'static,
+    {
+        event_loop::with("fiber::Builder::spawn_in", |core| {
+            let stack = self.stack(Stacks::of_loop(core.tasks.home()))?;
+            // SAFETY: `'static`; the rest is said above.
+            let fiber = unsafe { FiberTask::new(self.cold(spawned_at, None), f, Ok(stack)) };
+            Ok((fiber, self.task(spawned_at)))
         })
     }
 

@@ -62,6 +62,12 @@ pub(crate) enum WaitingOn {
     Blocking,
     Stopping,
     Signal,
+    /// The children of a scope.
+    Scope,
+    /// `Scope::start`.
+    Start,
+    /// `CancelToken::cancelled`.
+    Cancellation,
     /// A fiber, and its future did not say for what.
     #[cfg(feature = "fiber")]
     Fiber,
@@ -87,6 +93,9 @@ impl WaitingOn {
             WaitingOn::Blocking => "blocking work on the pool",
             WaitingOn::Stopping => "a request to stop",
             WaitingOn::Signal => "a signal",
+            WaitingOn::Scope => "the end of a scope",
+            WaitingOn::Start => "a child to be ready",
+            WaitingOn::Cancellation => "a token to be cancelled",
             #[cfg(feature = "fiber")]
             WaitingOn::Fiber => "a future in a fiber",
         }

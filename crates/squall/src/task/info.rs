@@ -3,7 +3,7 @@
 use super::context::WaitingOn;
 use super::handle::Handle;
 use super::joins::Standing;
-use super::slot::{CALLBACK, Phase};
+use super::slot::{CALLBACK, Phase, SCOPE};
 use super::table::Tasks;
 use crate::driver::Waiter;
 use std::fmt;
@@ -33,6 +33,7 @@ pub(crate) struct TaskInfo {
     pub(crate) parent: u64,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
     pub(crate) is_callback: bool,
+    pub(crate) is_scope: bool,
     pub(crate) is_ready: bool,
     pub(crate) is_running: bool,
     pub(crate) waiting_on: WaitingOn,
@@ -46,11 +47,16 @@ pub(crate) struct Who<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
     pub(crate) is_callback: bool,
+    pub(crate) is_scope: bool,
 }
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, how) = if self.is_callback { ("callback", "registered") } else { ("task", "spawned") };
+        let (what, how) = match (self.is_callback, self.is_scope) {
+            (true, _) => ("callback", "registered"),
+            (_, true) => ("scope", "opened"),
+            _ => ("task", "spawned"),
+        };
         write!(f, "{what} {}", self.id)?;
         if let Some(name) = self.name {
             write!(f, " {name:?}")?;
@@ -64,8 +70,8 @@ impl fmt::Display for Who<'_> {
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, is_callback) = (self.name.as_deref(), self.is_callback);
-        Who { id: self.id, name, spawned_at: self.spawned_at, is_callback }.fmt(f)
+        let (name, is_callback, is_scope) = (self.name.as_deref(), self.is_callback, self.is_scope);
+        Who { id: self.id, name, spawned_at: self.spawned_at, is_callback, is_scope }.fmt(f)
     }
 }
 
@@ -157,8 +163,9 @@ impl Tasks {
             parent: cold.parent.get(),
             spawned_at: cold.spawned_at.get(),
             is_callback: slot.has(CALLBACK),
+            is_scope: slot.has(SCOPE),
             is_ready: slot.scheduled.get(),
-            is_running: slot.phase() == Phase::Running,
+            is_running: slot.phase() == Phase::Running || self.running.get() == index,
             waiting_on,
             awaited,
             // What is left from an earlier poll says nothing.

@@ -23,7 +23,7 @@ impl Tasks {
         match slot.phase() {
             Phase::Idle => self.cancel(handle.slot(), slot.task.get()),
             Phase::Running => slot.set(ABORTED),
-            Phase::Free | Phase::Dropping | Phase::Done => {}
+            Phase::Free | Phase::Dropping | Phase::Done | Phase::Member => {}
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Message {
     Abort(Handle),
     /// A `JoinHandle` dropped elsewhere.
     Detach(Handle),
+    /// A member of a scope that was dropped while its loop did not run.
+    FreeMember(Handle),
     Stop,
 }
 

@@ -7,8 +7,10 @@ mod atomics {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 }
 mod ahead;
+mod ambient;
 mod callbacks;
 mod calls;
+mod closing;
 mod context;
 mod error;
 mod foreign;
@@ -18,6 +20,7 @@ mod inbox;
 mod info;
 mod join;
 mod joins;
+mod members;
 mod message;
 mod raw;
 mod ready;
@@ -28,6 +31,7 @@ mod wait_list;
 mod waits;
 mod waker;
 
+pub(crate) use ambient::{Ambient, Locals, NEVER, Surroundings, UnderTimeout};
 pub use callbacks::CallbackPanics;
 pub(crate) use context::{Enter, WaitingOn, current, note_waiting, note_waiting_for, poll_proceed};
 pub(crate) use error::ForcedUnwind;
@@ -40,6 +44,7 @@ pub(crate) use info::draw;
 pub use join::JoinHandle;
 pub(crate) use join::abort_anywhere;
 pub(crate) use joins::Standing;
+pub(crate) use members::{Group, Member, end_member};
 pub(crate) use message::{Envelope, Message};
 pub(crate) use raw::{drop_quietly, message_of, report_panic};
 pub(crate) use registry::{PendingWork, cell_of};
@@ -48,4 +53,5 @@ pub(crate) use slot::Slot;
 pub(crate) use table::{NewTask, Tasks, drop_foreign, wake_quietly};
 pub(crate) use wait_list::*;
 #[cfg(feature = "fiber")]
-pub(crate) use waker::{handle_of, wake};
+pub(crate) use waker::handle_of;
+pub(crate) use waker::{wake, waker_of};

@@ -27,9 +27,11 @@
 //! | RUNNING (held: a fiber runs that borrows from it) | noted; it is woken, and dropped in its turn | queues it | – | detaches |
 //! | DROPPING (from its destructor) | nothing left to do | stale | new task; on a closing loop the future is dropped, the handle has ended | detaches; the output is dropped after |
 //! | DONE | nothing | stale | – | the output is dropped, the slot freed |
+//! | MEMBER | – | queues it; in its turn the task that polls it is polled | – | – |
 //! | FREE | stale | stale (at worst a spurious poll of a later task) | – | – |
 //! | any, from another thread | a message to the loop | the inbox, once per slot | a message | a message |
 
+use super::ambient::Ambient;
 use super::atomics::{AtomicBool, AtomicU32, Ordering};
 use super::context::WaitingOn;
 use super::handle::LAST_GENERATION;
@@ -37,6 +39,7 @@ use super::inbox::WakeLink;
 use super::raw::Header;
 use std::cell::Cell;
 use std::panic::Location;
+use std::rc::Rc;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -46,6 +49,8 @@ pub(crate) enum Phase {
     Running = 2,
     Dropping = 3,
     Done = 4,
+    /// A coroutine that a future polls: see `members.rs`.
+    Member = 5,
 }
 
 const PHASE: u8 = 0b0000_0111;
@@ -53,7 +58,9 @@ const PHASE: u8 = 0b0000_0111;
 pub(crate) const ABORTED: u8 = 0b0001_0000;
 /// A callback: what is called a task in messages is one of the user's functions here.
 pub(crate) const CALLBACK: u8 = 0b1000_0000;
-/// The cold half holds a name.
+/// A member that is the body of a scope, and stands for the scope.
+pub(crate) const SCOPE: u8 = 0b0000_1000;
+/// The cold half holds a name, or an ambient.
 pub(crate) const NAMED: u8 = 0b0100_0000;
 /// A `JoinHandle` stands.
 pub(crate) const JOINED: u8 = 0b0010_0000;
@@ -117,7 +124,8 @@ impl Slot {
             1 => Phase::Idle,
             2 => Phase::Running,
             3 => Phase::Dropping,
-            _ => Phase::Done,
+            4 => Phase::Done,
+            _ => Phase::Member,
         }
     }
 
@@ -196,6 +204,12 @@ impl Slot {
         self.place.set(place);
     }
 
+    /// A poll begins: what an earlier one has noted is over.
+    #[inline]
+    pub(crate) fn forget_wait(&self) {
+        self.waiting_on.set(WaitingOn::Nothing);
+    }
+
     #[inline]
     pub(crate) fn waiting_on(&self) -> WaitingOn {
         self.waiting_on.get()
@@ -215,12 +229,21 @@ pub(crate) struct Cold {
     pub(crate) parent: Cell<u64>,
     pub(crate) spawned_at: Cell<Option<&'static Location<'static>>>,
     pub(crate) name: Cell<Option<Box<Box<str>>>>,
+    /// What it has around it, and hands on to what it spawns.
+    pub(crate) ambient: Cell<Option<Rc<Ambient>>>,
 }
 
 // SAFETY: reached only through the lease holder's table.
 unsafe impl Sync for Cold {}
 
-const _: () = assert!(std::mem::size_of::<Cold>() == 32);
+const _: () = assert!(std::mem::size_of::<Cold>() == 40);
+
+// All-zero bytes are valid for a niche of std's that is not promised.
+const _: () = {
+    // SAFETY: both are one word, and without a value there is no pointer.
+    let nothing = unsafe { std::mem::transmute::<Option<Rc<Ambient>>, usize>(None) };
+    assert!(nothing == 0);
+};
 
 #[cfg(test)]
 mod tests {

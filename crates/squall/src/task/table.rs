@@ -4,14 +4,13 @@
 //! them again: state lives in cells, and each step leaves the table consistent before it calls out. The table
 //! in `slot.rs` says what every combination does.
 
+use super::ambient::NEVER;
 use super::callbacks::CallbackPanics;
 use super::calls::{CALL, Calls};
-use super::context::Enter;
 use super::error::NotStarted;
 use super::foreign::ForeignWakers;
 use super::handle::Handle;
 use super::info::Who;
-use super::message::{Envelope, Message};
 use super::raw::{self, Header, Polled, drop_quietly, report_panic};
 use super::ready::ReadyQueue;
 use super::registry::{self, LoopCell};
@@ -24,7 +23,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::task::{Context, Waker};
 
 /// Polls that make progress at one leaf before the task gives way (the figure that tokio arrived at).
-const BUDGET: u32 = 128;
+pub(super) const BUDGET: u32 = 128;
 pub(super) const NONE: u32 = u32::MAX;
 
 pub(crate) struct Tasks {
@@ -38,11 +37,13 @@ pub(crate) struct Tasks {
     /// Slots from here on were not handed out in this lease.
     pub(super) fresh: Cell<u32>,
     free: Cell<u32>,
-    live: Cell<u32>,
+    pub(super) live: Cell<u32>,
     spawned: Cell<u64>,
     /// The task whose poll is on the stack.
     pub(super) running: Cell<u32>,
     pub(super) budget: Cell<u32>,
+    /// The tightest of the timeouts whose polls are on the stack.
+    pub(super) timeout_ns: Cell<u64>,
     pub(super) closing: Cell<bool>,
     /// Entries of the ready queue whose tasks had ended: taken out, and not polled.
     pub(crate) skipped: Cell<u64>,
@@ -73,6 +74,7 @@ impl Tasks {
             spawned: Cell::new(0),
             running: Cell::new(NONE),
             budget: Cell::new(BUDGET),
+            timeout_ns: Cell::new(NEVER),
             closing: Cell::new(false),
             skipped: Cell::new(0),
             calls: Calls::new(),
@@ -153,15 +155,24 @@ impl Tasks {
         self.live.set(self.live.get() + 1);
         let cold = self.cold(index);
         cold.id.set(id);
-        cold.parent.set(if self.running.get() == NONE { 0 } else { self.cold(self.running.get()).id.get() });
         cold.spawned_at.set(Some(new.spawned_at));
-        match new.name {
-            None => (index, 0),
-            Some(name) => {
-                cold.name.set(Some(Box::new(name.into_boxed_str())));
-                (index, NAMED)
+        let mut flags = 0;
+        let parent = self.running.get();
+        if parent == NONE {
+            cold.parent.set(0);
+        } else {
+            cold.parent.set(self.cold(parent).id.get());
+            // The cold half of a parent without a name and an ambient is not asked for one.
+            if self.slot(parent).has(NAMED) {
+                cold.ambient.set(self.heritage());
+                flags = NAMED;
             }
         }
+        if let Some(name) = new.name {
+            cold.name.set(Some(Box::new(name.into_boxed_str())));
+            flags = NAMED;
+        }
+        (index, flags)
     }
 
     #[inline]
@@ -207,6 +218,10 @@ impl Tasks {
     #[cold]
     fn drop_name(&self, index: u32) {
         drop(self.cold(index).name.take());
+        // The last of a task-local's owners drops the user's value.
+        if let Some(panic) = drop_quietly(self.cold(index).ambient.take()) {
+            report_panic("a task-local panicked in its destructor", panic);
+        }
     }
 
     #[inline]
@@ -235,7 +250,9 @@ impl Tasks {
             |index| {
                 let slot = cell.slot_at(index);
                 // An entry may be older than the task, or than the lease: then the slot is free, or somebody else's (a spurious poll).
-                if matches!(slot.phase(), Phase::Idle | Phase::Running) && !slot.scheduled.get() {
+                if matches!(slot.phase(), Phase::Idle | Phase::Running | Phase::Member)
+                    && !slot.scheduled.get()
+                {
                     slot.scheduled.set(true);
                     self.ready.push(index);
                 }
@@ -253,6 +270,11 @@ impl Tasks {
             self.run_other(index, slot);
             return;
         }
+        self.poll_task(index, slot);
+    }
+
+    #[inline(always)]
+    fn poll_task(&self, index: u32, slot: &Slot) {
         slot.begin_poll();
         self.running.set(index);
         self.budget.set(BUDGET);
@@ -301,6 +323,11 @@ impl Tasks {
     fn run_other(&self, index: u32, slot: &Slot) {
         if index == CALL {
             self.run_call();
+        } else if slot.phase() == Phase::Member {
+            self.end_stretch();
+            if let Some(task) = self.mark_upwards(slot) {
+                self.poll_task(task, self.slot(task));
+            }
         } else {
             self.pop_ended(index, slot);
         }
@@ -375,7 +402,13 @@ impl Tasks {
         // SAFETY: the slot has let go of the task, so it is ours alone; the body holds the output.
         let (panic, joiner) = unsafe { (Header::drop_output(task), Header::replace_joiner(task, None)) };
         let panic = panic.map(|panic| {
-            let who = Who { id, name: name.as_deref().map(|name| &**name), spawned_at, is_callback };
+            let who = Who {
+                id,
+                name: name.as_deref().map(|name| &**name),
+                spawned_at,
+                is_callback,
+                is_scope: false,
+            };
             (who.to_string(), panic)
         });
         drop_foreign(joiner);
@@ -385,66 +418,12 @@ impl Tasks {
     }
 
     pub(super) fn live_slots(&self) -> Vec<(u64, u32)> {
-        let live = |index: &u32| matches!(self.slot(*index).phase(), Phase::Idle | Phase::Running);
+        let live =
+            |index: &u32| matches!(self.slot(*index).phase(), Phase::Idle | Phase::Running | Phase::Member);
         let mut slots: Vec<_> =
             (0..self.fresh.get()).filter(live).map(|index| (self.cold(index).id.get(), index)).collect();
         slots.sort_unstable();
         slots
-    }
-
-    // --- the inbox and the end -----------------------------------------------------------------------------------
-
-    /// The messages of this lease; those for an earlier one are dropped.
-    pub(crate) fn take_messages(&self) -> Vec<Message> {
-        self.of_this_lease(self.cell.messages.take())
-    }
-
-    fn of_this_lease(&self, envelopes: Vec<Envelope>) -> Vec<Message> {
-        let (ours, stale): (Vec<_>, Vec<_>) =
-            envelopes.into_iter().partition(|envelope| envelope.lease == self.lease);
-        for envelope in stale {
-            if let Some(panic) = drop_quietly(envelope) {
-                report_panic("a request to an event loop that has ended panicked in its destructor", panic);
-            }
-        }
-        ours.into_iter().map(|envelope| envelope.message).collect()
-    }
-
-    /// Ends all tasks, the youngest first; spawning is refused from here on. Must be entered.
-    pub(crate) fn close(&self, _entered: &Enter<'_>) {
-        self.closing.set(true);
-        for (_, index) in self.live_slots().into_iter().rev() {
-            let slot = self.slot(index);
-            if slot.phase() == Phase::Idle {
-                self.cancel(index, slot.task.get());
-            }
-        }
-        self.drop_calls();
-        // Outputs that nobody has taken: their handles, if they still stand, outlive the loop.
-        for index in 0..self.fresh.get() {
-            let slot = self.slot(index);
-            if slot.phase() == Phase::Done {
-                self.drop_task(index, slot.task.get());
-            }
-        }
-    }
-
-    /// Gives the cell back. Messages that were never read come out, for the caller to drop while the loop can still be used.
-    pub(crate) fn end_lease(&self) -> Vec<Message> {
-        self.drop_foreign_wakers();
-        self.drop_calls();
-        while let Some(index) = self.ready.pop() {
-            if index != CALL {
-                self.slot(index).scheduled.set(false);
-            }
-        }
-        self.of_this_lease(self.cell.end_lease())
-    }
-
-    pub(crate) fn drop_foreign_wakers(&self) {
-        for waker in self.foreign.drain() {
-            drop_foreign(Some(waker));
-        }
     }
 }
 

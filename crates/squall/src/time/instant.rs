@@ -94,7 +94,7 @@ impl Instant {
         real_to_std(self.0)
     }
 
-    pub(super) const fn from_ns(ns: u64) -> Instant {
+    pub(crate) const fn from_ns(ns: u64) -> Instant {
         Instant(ns)
     }
 

@@ -5,6 +5,7 @@
 
 use super::instant::Instant;
 use super::sleep::{Here, Sleep};
+use crate::task::UnderTimeout;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -122,7 +123,10 @@ impl<F: Future> Future for Timeout<F> {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.future), &mut this.sleep, this.made)
         };
-        if let Poll::Ready(output) = future.poll(cx) {
+        let under = UnderTimeout::until(sleep.deadline().ns());
+        let polled = future.poll(cx);
+        drop(under);
+        if let Poll::Ready(output) = polled {
             sleep.release();
             return Poll::Ready(Ok(output));
         }

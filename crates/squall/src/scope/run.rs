@@ -1,0 +1,156 @@
+//! The future that polls a scope's body and children: the only place where they are polled and, with its drop, dropped.
+
+use super::family::{BODY, Shared, State};
+use super::mode::Mode;
+use crate::task::{ForcedUnwind, WaitingOn, drop_quietly, note_waiting, report_panic};
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::thread;
+
+/// # Invariant
+/// `body` is pinned structurally: it is polled and dropped in place and never moved once this is pinned. Unpin only if the body is.
+pub(super) struct Run<M: Mode, B: Future> {
+    shared: Rc<Shared<M>>,
+    pub(super) body: Option<B>,
+    output: Option<B::Output>,
+    /// Taken along from poll to poll for its memory.
+    ready: Vec<u32>,
+}
+
+impl<M: Mode, B: Future> Run<M, B> {
+    pub(super) fn new(shared: Rc<Shared<M>>) -> Run<M, B> {
+        Run { shared, body: None, output: None, ready: Vec::new() }
+    }
+
+    /// # Safety
+    /// The invariant: `self` is pinned, or is being dropped.
+    unsafe fn drop_body(&mut self) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: by the contract; `set` drops in place.
+        let mut body = unsafe { Pin::new_unchecked(&mut self.body) };
+        catch_unwind(AssertUnwindSafe(|| body.set(None))).err()
+    }
+
+    /// # Safety
+    /// The invariant: `self` is pinned.
+    unsafe fn poll_body(&mut self, cx: &mut Context<'_>) {
+        let family = &self.shared.family;
+        // SAFETY: by the contract.
+        let Some(body) = (unsafe { Pin::new_unchecked(&mut self.body) }).as_pin_mut() else { return };
+        let polled = catch_unwind(AssertUnwindSafe(|| match family.body_handle() {
+            Some(handle) => family.tasks().poll_member(handle, |cx| body.poll(cx)),
+            None => body.poll(cx),
+        }));
+        let panic = match polled {
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(output)) => {
+                self.output = Some(output);
+                None
+            }
+            Err(panic) => Some(panic),
+        };
+        // SAFETY: by the contract; the poll is over.
+        let second = unsafe { self.drop_body() };
+        let family = &self.shared.family;
+        for panic in panic.into_iter().chain(second) {
+            family.panicked(panic, || ());
+        }
+        if family.is_open() && family.has_children() {
+            self.note_end_of_body();
+        }
+    }
+
+    /// In the tree the scope waits for its children now.
+    fn note_end_of_body(&self) {
+        let family = &self.shared.family;
+        if let Some(handle) = family.body_handle() {
+            family.tasks().poll_member(handle, |_| note_waiting(WaitingOn::Scope, family.opened_at));
+        }
+    }
+}
+
+impl<M: Mode, B: Future> Future for Run<M, B> {
+    /// What the body gave, unless it was cancelled.
+    type Output = Option<B::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the body is not moved out of `this`.
+        let this = unsafe { self.get_unchecked_mut() };
+        let shared = this.shared.clone();
+        let family = &shared.family;
+        // Says so if this is another loop than before.
+        let _ = family.tasks();
+        family.group.set_waker(cx.waker());
+        family.attend(cx);
+        let mut ready = std::mem::take(&mut this.ready);
+        family.group.take_ready(&mut ready);
+        if family.body_handle().is_none() {
+            // SAFETY: pinned.
+            unsafe { this.poll_body(cx) };
+        }
+        for number in ready.drain(..) {
+            if !family.is_open() {
+                break;
+            }
+            if number != BODY {
+                family.poll_child(number);
+            } else if family.take_body_mark() {
+                // SAFETY: pinned.
+                unsafe { this.poll_body(cx) };
+            }
+        }
+        this.ready = ready;
+        if family.state() == State::Cancelling {
+            family.drop_those_present();
+            if this.body.is_some() {
+                family.cut();
+                // SAFETY: pinned, and its poll is over.
+                if let Some(panic) = unsafe { this.drop_body() } {
+                    family.panicked(panic, || ());
+                }
+            }
+        }
+        if this.body.is_none() && !family.has_children() {
+            family.close();
+            return Poll::Ready(this.output.take());
+        }
+        note_waiting(WaitingOn::Scope, family.opened_at);
+        Poll::Pending
+    }
+}
+
+/// Dropped before its end: the children go first, the youngest before the older ones, then the body.
+impl<M: Mode, B: Future> Drop for Run<M, B> {
+    fn drop(&mut self) {
+        let shared = self.shared.clone();
+        let family = &shared.family;
+        if family.state() == State::Closed {
+            return;
+        }
+        family.begin_cancelling();
+        // An abort of a task may be where the fiber that this runs on is unwound.
+        let children = catch_unwind(AssertUnwindSafe(|| family.drop_those_present()));
+        // SAFETY: it is being dropped.
+        let of_body = unsafe { self.drop_body() };
+        let of_output = self.output.take().and_then(drop_quietly);
+        family.close();
+        let panics = [children.err(), family.take_panic(), of_body, of_output];
+        let mut panics = panics.into_iter().flatten();
+        let Some(first) = panics.next() else { return };
+        for panic in panics {
+            if !panic.is::<ForcedUnwind>() {
+                report_panic("a destructor panicked when a scope was dropped", panic);
+            }
+        }
+        if thread::panicking() {
+            if !first.is::<ForcedUnwind>() {
+                report_panic("a destructor panicked when a scope was dropped", first);
+            }
+        } else {
+            resume_unwind(first);
+        }
+    }
+}
