@@ -8,7 +8,6 @@ mod echo;
 mod gauge;
 mod limits;
 mod signals;
-mod until;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

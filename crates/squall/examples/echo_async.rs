@@ -26,26 +26,32 @@ async fn talk(conn: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(listener: TcpListener) {
-    println!("启动服务端...");
-    loop {
-        match listener.accept().await {
-            Ok((conn, peer)) => {
-                println!("Accept ...");
-                // Nobody waits for the task's end: its handle is dropped, and the task goes on by itself.
-                squall::spawn(async move {
-                    if let Err(error) = talk(conn).await {
-                        eprintln!("{peer}: {error}");
-                    }
-                });
-            }
-            Err(error) => {
-                // One client's failure, or too many open files for now: neither is a reason to stop.
-                eprintln!("accept: {error}");
-                squall::time::sleep(Duration::from_millis(100)).await;
+/// Serves until Ctrl-C or SIGTERM; clients that are being served then have two seconds, unless a second signal comes.
+async fn serve(listener: TcpListener) -> io::Result<()> {
+    squall::scope(async |s| {
+        s.stop_on_signals(Duration::from_secs(2))?;
+        println!("启动服务端...");
+        while let Some(accepted) = s.until_stop(listener.accept()).await {
+            match accepted {
+                Ok((conn, peer)) => {
+                    println!("Accept ...");
+                    // The scope owns the task: it is awaited, or cut off, before the server ends.
+                    s.spawn_task(async move {
+                        if let Err(error) = talk(conn).await {
+                            eprintln!("{peer}: {error}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // One client's failure, or too many open files for now: neither is a reason to stop.
+                    eprintln!("accept: {error}");
+                    squall::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
-    }
+        Ok(())
+    })
+    .await
 }
 
 /// The port that the arguments ask for, 8888 if they ask for none.
@@ -63,9 +69,18 @@ async fn main() -> ExitCode {
         eprintln!("usage: echo_async [--port PORT]    PORT is a number up to 65535, 8888 if not given");
         return ExitCode::from(2);
     };
-    match TcpListener::bind(("127.0.0.1", port)).await {
-        Ok(listener) => serve(listener).await,
-        Err(error) => eprintln!("{error}; choose another port with --port"),
+    let listener = match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("{error}; choose another port with --port");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(listener).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cannot watch for signals: {error}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::FAILURE
 }

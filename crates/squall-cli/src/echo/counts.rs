@@ -12,6 +12,7 @@ pub(super) struct Counts {
     messages: Cell<u64>,
     bytes: Cell<u64>,
     errors: Cell<u64>,
+    cut_off: Cell<u64>,
 }
 
 impl Counts {
@@ -26,6 +27,15 @@ impl Counts {
 
     pub(super) fn add_error(&self) {
         self.errors.set(self.errors.get() + 1);
+    }
+
+    /// A connection ended because the server did.
+    pub(super) fn add_cut_off(&self) {
+        self.cut_off.set(self.cut_off.get() + 1);
+    }
+
+    pub(super) fn cut_off(&self) -> u64 {
+        self.cut_off.get()
     }
 
     pub(super) fn messages(&self) -> u64 {

@@ -4,13 +4,12 @@ mod counts;
 mod server;
 mod status;
 
-use crate::until::until;
 use crate::{limits, signals};
 use clap::Args;
 use counts::Counts;
 use server::Server;
+use squall::DriverChoice;
 use squall::net::TcpListener;
-use squall::{DriverChoice, LoopHandle};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -53,32 +52,34 @@ pub(crate) fn run(options: Options) -> Result<(), String> {
 }
 
 async fn serve(options: Options, addresses: Vec<SocketAddr>, most: usize) -> Result<(), String> {
-    // Before it listens: whoever reads that it does may send a signal at once.
-    let second_signal = signals::watch(LoopHandle::current())
-        .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let listener = listen(&options.addr, &addresses).await?;
-    let address = listener.local_addr().map_err(|error| cannot_listen(&options.addr, &error))?;
-    say(format_args!("listening on {address} (driver: {})", squall::driver()));
-
     let counts = Rc::new(Counts::default());
     let is_watched = io::stderr().is_terminal();
-    if is_watched {
-        squall::spawn_named("status line", status::show(counts.clone()));
-    }
-
-    Server::new(listener, counts.clone(), most).serve().await;
-
-    if counts.open.inside() > 0 {
-        let ended = async { squall::time::timeout(options.grace, counts.open.below(1)).await.is_ok() };
-        let have_ended = until(second_signal.wait(), ended).await.unwrap_or(false);
+    let served = squall::scope(async |around| {
         if is_watched {
-            status::clear();
+            around.spawn(status::show(counts.clone()));
         }
-        if !have_ended {
-            eprintln!("squall: open connections cut off: {}", counts.open.inside());
-        }
-    } else if is_watched {
+        let served: Result<(), String> = squall::scope(async |s| {
+            // Before it listens: whoever reads that it does may send a signal at once.
+            s.stop_on_signals(options.grace)
+                .and_then(|()| signals::end_on_the_third())
+                .map_err(|error| format!("cannot watch for signals: {error}"))?;
+            let listener = listen(&options.addr, &addresses).await?;
+            let address = listener.local_addr().map_err(|error| cannot_listen(&options.addr, &error))?;
+            say(format_args!("listening on {address} (driver: {})", squall::driver()));
+            Server::new(listener, counts.clone(), most).serve(s).await;
+            Ok(())
+        })
+        .await;
+        around.abort_children();
+        served
+    })
+    .await;
+    if is_watched {
         status::clear();
+    }
+    served?;
+    if counts.cut_off() > 0 {
+        eprintln!("squall: open connections cut off: {}", counts.cut_off());
     }
     say(&*counts);
     Ok(())

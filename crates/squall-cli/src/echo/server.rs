@@ -1,8 +1,8 @@
-//! The echo server proper: a task per connection, and nothing that happens to one ends another or the server.
+//! The echo server proper: a task per connection, owned by the scope, and nothing that happens to one ends another or the server.
 
 use super::counts::Counts;
 use crate::gauge::Inside;
-use crate::until::until;
+use squall::Scope;
 use squall::net::{TcpListener, TcpStream};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -23,42 +23,55 @@ impl Server {
         Server { listener, counts, most }
     }
 
-    /// Accepts until the loop is asked to stop, then closes the listener. Open connections go on.
-    pub(super) async fn serve(self) {
-        while until(squall::stopping(), self.counts.open.below(self.most)).await.is_some() {
-            match until(squall::stopping(), self.listener.accept()).await {
+    /// Accepts until the scope is asked to stop, then closes the listener. Open connections go on: the scope waits for them.
+    pub(super) async fn serve<'scope>(self, s: &'scope Scope<'scope, '_>) {
+        while s.until_stop(self.counts.open.below(self.most)).await.is_some() {
+            match s.until_stop(self.listener.accept()).await {
                 None => return,
-                Some(Ok((conn, _peer))) => self.take(conn),
+                Some(Ok((conn, _peer))) => self.take(s, conn),
                 Some(Err(_)) => {
                     self.counts.add_error();
-                    until(squall::stopping(), squall::time::sleep(REST)).await;
+                    s.until_stop(squall::time::sleep(REST)).await;
                 }
             }
         }
     }
 
-    fn take(&self, conn: TcpStream) {
+    fn take<'scope>(&self, s: &'scope Scope<'scope, '_>, conn: TcpStream) {
         self.counts.add_connection();
         let open = self.counts.open.enter();
         let connection =
-            Connection { conn, counts: self.counts.clone(), ended_well: Cell::new(false), _open: open };
-        squall::spawn(serve(connection));
+            Connection { conn, counts: self.counts.clone(), end: Cell::new(End::None), _open: open };
+        s.spawn_task(async move {
+            // One connection's panic is its own: it has been reported, and counted as an error.
+            _ = squall::catch_unwind(serve(connection)).await;
+        });
     }
 }
 
-/// A connection and its place in the counts: open until it is dropped, and an error unless it ended well. (A task that panics ends nobody but itself,
-/// and drops what it had.) The stream is dropped first: a connection counts as open until its file is closed.
+/// A connection and its place in the counts: open until it is dropped, then ended well, an error, or cut off. The stream is dropped first: a connection counts as open
+/// until its file is closed.
 struct Connection {
     conn: TcpStream,
     counts: Rc<Counts>,
-    ended_well: Cell<bool>,
+    end: Cell<End>,
     _open: Inside,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// It was dropped in its midst.
+    None,
+    Well,
+    Badly,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !self.ended_well.get() {
-            self.counts.add_error();
+        match self.end.get() {
+            End::Well => {}
+            End::None if !std::thread::panicking() => self.counts.add_cut_off(),
+            End::None | End::Badly => self.counts.add_error(),
         }
     }
 }
@@ -68,21 +81,21 @@ impl Drop for Connection {
 #[allow(clippy::manual_async_fn, reason = "see above")]
 fn serve(connection: Connection) -> impl Future<Output = ()> {
     async move {
-        let Connection { conn, counts, ended_well, .. } = &connection;
+        let Connection { conn, counts, end, .. } = &connection;
         // An answer must not wait for the acknowledgement of the one before it.
         if conn.set_nodelay(true).is_err() {
-            return;
+            return end.set(End::Badly);
         }
         loop {
             match conn.recv().await {
                 Ok(Some(chunk)) => {
                     if conn.write_all(&chunk).await.is_err() {
-                        return;
+                        return end.set(End::Badly);
                     }
                     counts.add_message(chunk.len());
                 }
-                Ok(None) => return ended_well.set(true),
-                Err(_) => return,
+                Ok(None) => return end.set(End::Well),
+                Err(_) => return end.set(End::Badly),
             }
         }
     }

@@ -325,7 +325,7 @@ mod tests {
     fn an_empty_list_has_allocated_nothing() {
         let list = WaitList::<u32, u32>::new();
         assert_eq!(list.nodes.capacity(), 0);
-        assert_eq!(line(&list), []);
+        assert_eq!(line(&list), [0u32; 0]);
     }
 
     #[test]
@@ -439,6 +439,6 @@ mod tests {
         drop(list.grant_oldest(|carried| carried));
         drop(list.grant_oldest(|carried| carried));
         assert!(matches!(list.cancel(key), Cancelled::Granted(1)));
-        assert_eq!(line(&list), []);
+        assert_eq!(line(&list), [0u32; 0]);
     }
 }

@@ -1,5 +1,7 @@
 //! What only the table itself can show: slots whose generations are used up, and words that come too late.
 
+use super::super::context::Enter;
+use super::super::message::{Envelope, Message};
 use super::*;
 use crate::task::handle::{LAST_GENERATION, MAX_SLOTS};
 use std::future::pending;
