@@ -110,6 +110,15 @@ impl<E> Outcome<Fails<E>> for () {
     }
 }
 
+/// A child that loops for ever.
+impl<E> Outcome<Fails<E>> for <fn() -> ! as sealed::Returns>::Output {
+    type Value = Self;
+
+    fn settle(self) -> Result<Self, E> {
+        self
+    }
+}
+
 impl<T, E> Outcome<Fails<E>> for Result<T, E> {
     type Value = T;
 
@@ -125,4 +134,13 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Plain {}
     impl<E> Sealed for super::Fails<E> {}
+
+    /// Leads to the type of what never returns, which has no name yet but in the types of functions.
+    pub trait Returns {
+        type Output;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Output = T;
+    }
 }
