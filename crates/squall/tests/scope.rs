@@ -149,7 +149,7 @@ fn a_wake_of_one_child_among_ten_thousand_polls_exactly_one() {
 
 #[squall::test]
 async fn a_childs_wake_polls_neither_its_siblings_nor_the_body() {
-    let (left, body_left) = (Cell::new(None), Cell::new(None));
+    let (left, body_left) = (Cell::new(None::<Waker>), Cell::new(None::<Waker>));
     let (polls, body_polls) = (Cell::new(0), Cell::new(0));
     scope(async |s| {
         s.spawn(parked(&left, &polls));
