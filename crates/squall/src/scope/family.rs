@@ -50,6 +50,12 @@ pub(super) struct Family {
     body_handle: Cell<Option<Handle>>,
     pub(super) entries: RefCell<Entries>,
     state: Cell<State>,
+    /// Its future is being polled, which looks at everything before it is done: nobody need be woken for that.
+    is_polling: Cell<bool>,
+    /// What ends it was changed while it was polled.
+    is_unattended: Cell<bool>,
+    /// The body owes a value: it is not dropped for anything but a panic.
+    pub(super) spares_body: bool,
     /// Something was dropped before its end.
     was_cut: Cell<bool>,
     cause: Cell<Option<Cause>>,
@@ -80,6 +86,9 @@ impl<M: Mode> Shared<M> {
                 body_handle: Cell::new(None),
                 entries: RefCell::new(Entries::new()),
                 state: Cell::new(State::Open),
+                is_polling: Cell::new(false),
+                is_unattended: Cell::new(false),
+                spares_body: !M::ENDS_WITH_FAILURE,
                 was_cut: Cell::new(false),
                 cause: Cell::new(None),
                 panic: Cell::new(None),
@@ -131,11 +140,22 @@ impl Family {
         self.body.take_mark()
     }
 
-    /// Polls the scope soon, and its body. From anywhere on the thread.
+    /// Has the scope polled soon. From anywhere on the thread.
     pub(super) fn wake(&self) {
-        if let Some(handle) = self.body_handle.get() {
+        if let Some(handle) = self.body_handle.get().filter(|_| !self.is_polling.get()) {
             wake(handle);
         }
+    }
+
+    /// The scope's poll is on the stack until that is dropped.
+    pub(super) fn begin_poll(&self) -> Polling<'_> {
+        self.is_polling.set(true);
+        Polling(self)
+    }
+
+    /// True once after a change of what the scope looks at.
+    pub(super) fn take_unattended(&self) -> bool {
+        self.is_unattended.replace(false)
     }
 
     // --- spawning ------------------------------------------------------------------------------------------------
@@ -368,6 +388,7 @@ impl Family {
     /// Changes what the scope looks at in each poll, and has it look.
     pub(super) fn watch(&self, set: impl FnOnce(&mut Watch)) {
         set(&mut self.watch.borrow_mut());
+        self.is_unattended.set(true);
         self.wake();
     }
 
@@ -388,6 +409,15 @@ impl Family {
         self.group.end();
         let watch = self.watch.take();
         drop(watch);
+    }
+}
+
+/// See [`Family::begin_poll`].
+pub(super) struct Polling<'a>(&'a Family);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.is_polling.set(false);
     }
 }
 

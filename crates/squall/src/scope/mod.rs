@@ -114,7 +114,6 @@ where
     let opened_at = Location::caller();
     async move {
         let scope = Scope::<Plain>::open(opened_at);
-        scope.shared.family.watch(|watch| watch.spares_body = true);
         let mut run = Run::new(scope.shared.clone());
         run.body = Some(body(&scope));
         let output = run.await;

@@ -84,6 +84,7 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
         // Says so if this is another loop than before.
         let _ = family.tasks();
         family.group.set_waker(cx.waker());
+        let polling = family.begin_poll();
         family.attend(cx);
         let mut ready = std::mem::take(&mut this.ready);
         family.group.take_ready(&mut ready);
@@ -103,6 +104,9 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
             }
         }
         this.ready = ready;
+        while family.take_unattended() {
+            family.attend(cx);
+        }
         if family.state() == State::Cancelling {
             family.drop_those_present();
             if this.body.is_some() {
@@ -113,6 +117,7 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
                 }
             }
         }
+        drop(polling);
         if this.body.is_none() && !family.has_children() {
             family.close();
             return Poll::Ready(this.output.take());

@@ -19,8 +19,6 @@ pub(super) struct Watch {
     pub(super) grace: Option<(Sleep, &'static Location<'static>)>,
     pub(super) tokens: Vec<Tie>,
     pub(super) signals: Option<Signals>,
-    /// Children that are left after the grace period are dropped, and the body goes on: it owes a value.
-    pub(super) spares_body: bool,
 }
 
 /// The signals that stop a scope.
@@ -117,15 +115,15 @@ impl Family {
         let end = Instant::now() + grace;
         let is_sooner = self.watch.borrow().grace.as_ref().is_none_or(|(sleep, _)| end < sleep.deadline());
         if is_sooner {
-            let replaced = self.watch.borrow_mut().grace.replace((crate::time::sleep_until(end), at));
-            drop(replaced);
+            let mut before = None;
+            self.watch(|watch| before = watch.grace.replace((crate::time::sleep_until(end), at)));
+            drop(before);
         }
         self.surroundings.stop();
-        self.wake();
     }
 
     fn end_grace(&self, at: &'static Location<'static>) {
-        if self.watch.borrow().spares_body {
+        if self.spares_body {
             self.drop_those_present();
         } else {
             self.cancel(Cause { reason: Reason::GraceOver, at });
