@@ -3,6 +3,7 @@
 pub mod generators;
 pub mod hand_over;
 pub mod ready;
+pub mod scopes;
 pub mod timers;
 pub mod work_queue;
 
@@ -17,6 +18,12 @@ const fn row(name: &'static str, unit: &'static str, what: &'static str) -> Row 
 pub const ROWS: &[Row] = &[
     row("spawn+join", "ns", "spawn a task that ends at once, and await it"),
     row("spawn x1000", "ns", "spawn 1,000 such tasks, then await them all; per task"),
+    row(
+        "scope x1000",
+        "ns",
+        "a scope spawns 1,000 children that end at once, and its body awaits them all; per child. Beside it tokio's `JoinSet`",
+    ),
+    row("FuturesUnordered x1000", "ns", "the same futures in a `FuturesUnordered`"),
     row("yield x1", "ns", "one task yields over and over"),
     row("callback x1", "ns", "one callback of `call_soon` schedules itself over and over"),
     row("yield x1k", "ns", "1,000 tasks do"),
@@ -107,6 +114,16 @@ pub fn cases() -> Vec<Case> {
             alone(&["boxed poll"], generators::boxed_poll),
             alone(&["generator send"], generators::send),
             alone(&["generator send, 1k deep"], generators::send_1000_deep),
+        ],
+        vec![
+            alone(&["scope x1000"], scopes::scope),
+            Case {
+                rows: &["scope x1000"],
+                runtime: "tokio",
+                note: Some("JoinSet"),
+                run: Ok(scopes::join_set),
+            },
+            alone(&["FuturesUnordered x1000"], scopes::futures_unordered),
         ],
         vec![
             alone(&["callback x1"], callbacks::<Squall>),

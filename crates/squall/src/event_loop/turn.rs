@@ -49,6 +49,7 @@ impl Core {
         let is_cold = left >= MANY && self.is_cold.take();
         while left > 0 {
             let stretch = left.min(self.quantum.left());
+            self.tasks.begin_stretch(stretch);
             let ends = EndOfStretch { core: self, stretch };
             if is_cold {
                 self.run_cold(stretch);

@@ -71,7 +71,7 @@ impl<'scope, T> Child<'scope, T> {
             Inner::Node(node) => {
                 let head = node.head();
                 head.is_aborted.set(true);
-                if let Some(handle) = head.handle.get() {
+                if let Some(handle) = head.member.handle() {
                     wake(handle);
                 }
             }
@@ -110,7 +110,7 @@ impl<'scope, T> Child<'scope, T> {
                     Status::Done => Poll::Ready(node.take()),
                     Status::Gone => return Poll::Ready(None),
                     Status::Waiting | Status::Running | Status::Dropping => {
-                        let slot = node.head().handle.get().map_or(0, |handle| handle.slot());
+                        let slot = node.head().member.handle().map_or(0, |handle| handle.slot());
                         note_waiting_for(WaitingOn::Join, slot, Some(place));
                         return Poll::Pending;
                     }

@@ -16,7 +16,7 @@ use super::watch::Watch;
 use crate::event_loop::{self, Home};
 use crate::task::{
     self, Ambient, ForcedUnwind, Group, Handle, JoinHandle, Member, Message, NewTask, Surroundings, Tasks,
-    abort_anywhere, drop_quietly, end_member, report_panic, wake,
+    abort_anywhere, drop_quietly, report_panic, wake,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -77,10 +77,11 @@ impl<M: Mode> Shared<M> {
             let outer = core.tasks.ambient();
             let within = outer.as_ref().and_then(|ambient| ambient.scope.clone());
             let locals = outer.and_then(|ambient| ambient.locals.clone());
-            let group = Rc::new(Group::default());
             let surroundings = Surroundings::within(within, core.tasks.timeout_ns());
+            let group = Rc::new(Group::new(Rc::new(Ambient { scope: Some(surroundings.clone()), locals })));
             let family = Family {
-                body: Member::new(group.clone(), BODY),
+                // SAFETY: the family has both.
+                body: unsafe { Member::new(Rc::as_ptr(&group), BODY) },
                 group,
                 home: core.home(),
                 body_handle: Cell::new(None),
@@ -92,7 +93,7 @@ impl<M: Mode> Shared<M> {
                 was_cut: Cell::new(false),
                 cause: Cell::new(None),
                 panic: Cell::new(None),
-                surroundings: surroundings.clone(),
+                surroundings,
                 watch: RefCell::default(),
                 opened_at,
                 id: Cell::new(ScopeId { home: core.home(), number: 0 }),
@@ -100,10 +101,9 @@ impl<M: Mode> Shared<M> {
             let shared = Rc::new(Shared { family, failures: M::Failures::default() });
             if !core.tasks.is_closing() {
                 let new = NewTask { name: None, spawned_at: opened_at };
-                let ambient = Rc::new(Ambient { scope: Some(surroundings), locals });
                 let body = &raw const shared.family.body;
                 // SAFETY: it lies in an `Rc` that the scope's future holds, which calls `close` before it is dropped; a forgotten one holds it for ever.
-                let handle = unsafe { core.tasks.add_member(body, true, new, ambient) };
+                let handle = unsafe { core.tasks.add_member(body, true, new, None) };
                 shared.family.body_handle.set(Some(handle));
                 shared.family.id.set(ScopeId { home: core.home(), number: core.tasks.spawned() });
             }
@@ -165,9 +165,10 @@ impl Family {
     /// # Panics
     /// On another loop than the scope's.
     #[track_caller]
-    pub(super) fn reserve(&self) -> Option<u32> {
-        let takes = self.is_open() && !self.tasks().is_closing();
-        takes.then(|| self.entries.borrow_mut().reserve())
+    pub(super) fn reserve(&self) -> Option<(&Tasks, u32)> {
+        let tasks = self.tasks();
+        let takes = self.is_open() && !tasks.is_closing();
+        takes.then(|| (tasks, self.entries.borrow_mut().reserve()))
     }
 
     /// A place for a shielded task, which a scope takes until it is closed.
@@ -194,13 +195,12 @@ impl Family {
     ///
     /// # Safety
     /// The child may be polled and dropped until the scope's future has been dropped, or for ever if it is forgotten.
-    pub(super) unsafe fn adopt(&self, number: u32, child: Rc<dyn AnyChild>) {
-        let tasks = self.tasks();
+    pub(super) unsafe fn adopt(&self, tasks: &Tasks, number: u32, child: Rc<dyn AnyChild>) {
         let head = child.head();
         let new = NewTask { name: None, spawned_at: head.spawned_at };
+        let ambient = if tasks.runs_plainly_in(&self.group) { None } else { Some(self.ambient(tasks)) };
         // SAFETY: it lies in an `Rc` that the entries hold until `forget` has ended the member; a forgotten scope holds them for ever.
-        let handle = unsafe { tasks.add_member(&raw const head.member, false, new, self.ambient(tasks)) };
-        head.handle.set(Some(handle));
+        let handle = unsafe { tasks.add_member(&raw const head.member, false, new, ambient) };
         self.entries.borrow_mut().fill(number, Entry::Child(child));
         tasks.wake(handle);
     }
@@ -213,10 +213,10 @@ impl Family {
         };
         match spawner {
             Some(ambient) if is_inside(&ambient) => ambient,
-            spawner => Rc::new(Ambient {
-                scope: Some(self.surroundings.clone()),
-                locals: spawner.and_then(|ambient| ambient.locals.clone()),
-            }),
+            None => self.group.ambient().clone(),
+            Some(spawner) => {
+                Rc::new(Ambient { scope: Some(self.surroundings.clone()), locals: spawner.locals.clone() })
+            }
         }
     }
 
@@ -234,7 +234,7 @@ impl Family {
     // --- in the scope's poll, or its drop ------------------------------------------------------------------------
 
     /// Polls a child that was marked.
-    pub(super) fn poll_child(&self, number: u32) {
+    pub(super) fn poll_child(&self, tasks: &Tasks, number: u32) {
         let child = self.entries.borrow().child(number);
         let Some(child) = child.filter(|child| child.head().member.take_mark()) else { return };
         let head = child.head();
@@ -242,13 +242,18 @@ impl Family {
             self.drop_child(number, &*child);
             return;
         }
-        let Some(handle) = head.handle.get() else { return };
-        let tasks = self.tasks();
+        let Some(handle) = head.member.handle() else { return };
         let polled = catch_unwind(AssertUnwindSafe(|| tasks.poll_member(handle, |cx| child.poll(cx))));
         match polled {
             Ok(Poll::Pending) if head.is_aborted.get() => self.drop_child(number, &*child),
             Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(())) => self.forget(number),
+            Ok(Poll::Ready(())) => {
+                let entry = self.entries.borrow_mut().remove(number);
+                tasks.free_member(handle);
+                if let Some(Entry::Child(child)) = entry {
+                    self.drop_value(child);
+                }
+            }
             Err(panic) => {
                 self.panicked(panic, || self.drop_child(number, &*child));
             }
@@ -270,22 +275,25 @@ impl Family {
     fn forget(&self, number: u32) {
         let entry = self.entries.borrow_mut().remove(number);
         if let Some(Entry::Child(child)) = entry {
-            if let Some(handle) = child.head().handle.get() {
-                self.free(handle);
-            }
+            self.free(&child.head().member);
             self.drop_value(child);
         }
     }
 
+    #[inline]
     fn drop_value(&self, child: Rc<dyn AnyChild>) {
+        if Rc::strong_count(&child) > 1 {
+            return;
+        }
         if let Some(panic) = drop_quietly(child) {
             self.panicked(panic, || ());
         }
     }
 
-    /// Gives a member's slot back, wherever this is.
-    fn free(&self, handle: Handle) {
-        end_member(handle);
+    /// Ends a member and gives its slot back, wherever this is.
+    fn free(&self, member: &Member) {
+        member.end();
+        let Some(handle) = member.handle() else { return };
         if self.home.try_with(|core| core.tasks.free_member(handle)).is_none() {
             // A loop that has ended has freed it.
             drop(self.home.send(Message::FreeMember(handle)));
@@ -344,7 +352,7 @@ impl Family {
             };
             if let Some(child) = child {
                 child.head().is_aborted.set(true);
-                if let Some(handle) = child.head().handle.get() {
+                if let Some(handle) = child.head().member.handle() {
                     wake(handle);
                 }
                 self.drop_value(child);
@@ -403,9 +411,8 @@ impl Family {
         if self.state.replace(State::Closed) == State::Closed {
             return;
         }
-        if let Some(handle) = self.body_handle.take() {
-            self.free(handle);
-        }
+        self.body_handle.set(None);
+        self.free(&self.body);
         self.group.end();
         let watch = self.watch.take();
         drop(watch);

@@ -68,7 +68,9 @@ impl Builder {
     {
         let place = Location::caller();
         let shared = &scope.shared;
-        let Some(number) = shared.family.reserve() else { return Ok(Child::refused(shared.clone(), place)) };
+        let Some((_, number)) = shared.family.reserve() else {
+            return Ok(Child::refused(shared.clone(), place));
+        };
         match self.into_task(place, f) {
             Ok((fiber, new)) => Ok(own(shared, number, fiber, Outcome::settle, false, new.name, place)),
             Err(error) => {

@@ -74,6 +74,7 @@ pub use start::{Ready, Starting};
 pub use stop::{UntilStop, is_stopping, until_stop};
 pub use token::{CancelToken, TokenCancelled};
 
+use crate::task::Member;
 use family::Shared;
 use node::{AnyChild, Head, Node};
 use run::Run;
@@ -244,15 +245,19 @@ impl<'scope, M: Mode> Scope<'scope, '_, M> {
     {
         let place = Location::caller();
         let family = &self.shared.family;
-        let Some(number) = family.reserve() else { return Child::refused(self.shared.clone(), place) };
-        let head = Head::new(crate::task::Member::new(family.group.clone(), number), place);
+        let Some((tasks, number)) = family.reserve() else {
+            return Child::refused(self.shared.clone(), place);
+        };
+        // SAFETY: the node holds the shared state, which holds the group.
+        let member = unsafe { Member::new(Rc::as_ptr(&family.group), number) };
+        let head = Head::new(member, place);
         let node = Node::new(head, future, self.shared.clone());
         let child: Rc<dyn AnyChild + 'scope> = node.clone();
         // SAFETY: only the lifetime is changed. The child's future may borrow for `'scope`, which lasts until the scope's future is dropped: it borrows the `Scope` that
         // lies there. Until then, and no later, the future is polled and dropped (`Run`, and the invariant of `Node`).
         let child: Rc<dyn AnyChild> = unsafe { std::mem::transmute(child) };
         // SAFETY: as said above.
-        unsafe { family.adopt(number, child) };
+        unsafe { family.adopt(tasks, number, child) };
         Child::of_node(node, place)
     }
 

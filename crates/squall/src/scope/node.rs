@@ -7,10 +7,11 @@
 
 use super::family::{Family, Shared};
 use super::mode::{Mode, Outcome, ValueOf};
-use crate::task::{Handle, Member, drop_foreign, drop_quietly, end_member, report_panic, wake_quietly};
+use crate::task::{Member, drop_foreign, drop_quietly, report_panic, wake_quietly};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
+use std::mem::needs_drop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,7 +29,6 @@ pub(super) enum Status {
 /// What the scope, the handle and the loop know of a child without its types.
 pub(super) struct Head {
     pub(super) member: Member,
-    pub(super) handle: Cell<Option<Handle>>,
     status: Cell<Status>,
     pub(super) is_aborted: Cell<bool>,
     joiner: Cell<Option<Waker>>,
@@ -39,7 +39,6 @@ impl Head {
     pub(super) fn new(member: Member, spawned_at: &'static Location<'static>) -> Head {
         Head {
             member,
-            handle: Cell::new(None),
             status: Cell::new(Status::Waiting),
             is_aborted: Cell::new(false),
             joiner: Cell::new(None),
@@ -60,13 +59,6 @@ impl Head {
     fn wake_joiner(&self) {
         if let Some(joiner) = self.joiner.take() {
             wake_quietly(joiner);
-        }
-    }
-
-    /// Its wakes go stale. The slot stays until `Family::forget` gives it back.
-    fn end_member(&self) {
-        if let Some(handle) = self.handle.get() {
-            end_member(handle);
         }
     }
 }
@@ -119,8 +111,14 @@ where
 
     /// Drops the future in place: the status is on its way from WAITING to something else.
     fn drop_in_place(&self) -> Option<Box<dyn Any + Send>> {
-        self.head.end_member();
+        self.head.member.end();
         self.head.status.set(Status::Dropping);
+        if const { !needs_drop::<F>() } {
+            // SAFETY: as below; nothing runs.
+            unsafe { *self.stage.get() = Stage::Empty };
+            self.head.status.set(Status::Gone);
+            return None;
+        }
         // SAFETY: by the invariant nobody refers to it, and the status, which has just been moved, keeps others away. Assigning drops in place.
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *self.stage.get() = Stage::Empty }));
         self.head.status.set(Status::Gone);

@@ -82,7 +82,7 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
         let shared = this.shared.clone();
         let family = &shared.family;
         // Says so if this is another loop than before.
-        let _ = family.tasks();
+        let tasks = family.tasks();
         family.group.set_waker(cx.waker());
         let polling = family.begin_poll();
         family.attend(cx);
@@ -97,7 +97,7 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
                 break;
             }
             if number != BODY {
-                family.poll_child(number);
+                family.poll_child(tasks, number);
             } else if family.take_body_mark() {
                 // SAFETY: pinned.
                 unsafe { this.poll_body(cx) };

@@ -42,7 +42,7 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
     {
         let place = Location::caller();
         match self.shared.family.reserve() {
-            Some(number) => own(&self.shared, number, future, Outcome::settle, false, None, place),
+            Some((_, number)) => own(&self.shared, number, future, Outcome::settle, false, None, place),
             None => Child::refused(self.shared.clone(), place),
         }
     }
@@ -63,7 +63,7 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
     {
         let place = Location::caller();
         match self.shared.family.reserve() {
-            Some(number) => {
+            Some((_, number)) => {
                 own(&self.shared, number, future, Outcome::settle, false, Some(name.into()), place)
             }
             None => Child::refused(self.shared.clone(), place),

@@ -107,7 +107,7 @@ impl Tasks {
         let cell = &self.cold(index).ambient;
         let ambient = cell.take();
         cell.set(ambient.clone());
-        ambient
+        ambient.or_else(|| self.ambient_of_group(index))
     }
 
     /// Replaces the task-locals of the coroutine that runs; false if none does.

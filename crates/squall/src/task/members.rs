@@ -20,21 +20,30 @@ use super::ambient::Ambient;
 use super::handle::Handle;
 use super::registry;
 use super::slot::{NAMED, Phase, SCOPE, Slot};
-use super::table::{BUDGET, NewTask, Tasks, wake_quietly};
+use super::table::{BUDGET, NewTask, Tasks, drop_foreign, wake_quietly};
 use super::waker::{handle_of, waker_of};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
 /// The members of one scope, and whom to wake when one is ready.
-#[derive(Default)]
 pub(crate) struct Group {
     /// The waker that the scope's future was polled with last.
     waker: Cell<Option<Waker>>,
     ready: RefCell<Vec<u32>>,
+    /// What the members have around them that have nothing of their own: so a child costs no count of owners.
+    ambient: Rc<Ambient>,
 }
 
 impl Group {
+    pub(crate) fn new(ambient: Rc<Ambient>) -> Group {
+        Group { waker: Cell::new(None), ready: RefCell::default(), ambient }
+    }
+
+    pub(crate) fn ambient(&self) -> &Rc<Ambient> {
+        &self.ambient
+    }
+
     /// Before the scope polls its members.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let mine = self.waker.take();
@@ -42,9 +51,9 @@ impl Group {
             self.waker.set(mine);
             return;
         }
-        super::drop_foreign(mine);
+        drop_foreign(mine);
         // May run foreign code, which finds nothing borrowed.
-        super::drop_foreign(self.waker.replace(Some(waker.clone())));
+        drop_foreign(self.waker.replace(Some(waker.clone())));
     }
 
     /// The numbers of those that were marked, in order, into an empty vector.
@@ -54,37 +63,38 @@ impl Group {
 
     /// Nobody will poll them any more.
     pub(crate) fn end(&self) {
-        super::drop_foreign(self.waker.take());
-    }
-
-    /// The task or member that must be polled for this group's sake. `None` if it was a foreign waker, which has been woken, or there is none.
-    fn raise(&self) -> Option<Handle> {
-        let waker = self.waker.take()?;
-        let Some(handle) = handle_of(&waker) else {
-            wake_quietly(waker);
-            return None;
-        };
-        self.waker.set(Some(waker));
-        Some(handle)
+        drop_foreign(self.waker.take());
     }
 }
 
 /// What a member's slot leads to.
+///
+/// # Invariant
+/// `group` is valid as long as the member is. `slot` is the one of `handle`, until its generation says otherwise.
 pub(crate) struct Member {
-    group: Rc<Group>,
+    group: *const Group,
     number: u32,
     is_marked: Cell<bool>,
+    handle: Cell<Option<Handle>>,
+    slot: Cell<Option<&'static Slot>>,
 }
 
 impl Member {
-    pub(crate) fn new(group: Rc<Group>, number: u32) -> Member {
-        Member { group, number, is_marked: Cell::new(false) }
+    /// # Safety
+    /// The group must be where it is as long as the member.
+    pub(crate) unsafe fn new(group: *const Group, number: u32) -> Member {
+        Member { group, number, is_marked: Cell::new(false), handle: Cell::new(None), slot: Cell::new(None) }
+    }
+
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        self.handle.get()
     }
 
     /// Its turn has come: it stands in the group's list until it is polled.
     pub(crate) fn mark(&self) {
         if !self.is_marked.replace(true) {
-            self.group.ready.borrow_mut().push(self.number);
+            // SAFETY: the invariant; the reference ends here.
+            unsafe { (*self.group).ready.borrow_mut().push(self.number) };
         }
     }
 
@@ -92,31 +102,53 @@ impl Member {
     pub(crate) fn take_mark(&self) -> bool {
         self.is_marked.replace(false)
     }
+
+    /// It ends: its wakes go stale, and the loop forgets where it was. On the thread of its loop, also when another loop runs there or none; nothing if
+    /// the loop has ended, or it has ended already. The slot is given back by `free_member`.
+    pub(crate) fn end(&self) {
+        let (Some(handle), Some(slot)) = (self.handle.get(), self.slot.get()) else { return };
+        if slot.generation() == handle.generation() && slot.phase() == Phase::Member {
+            slot.begin_drop();
+        }
+    }
+}
+
+/// The member behind a slot.
+fn member_of(slot: &Slot) -> Option<*const Member> {
+    (slot.phase() == Phase::Member).then(|| slot.task.get().cast_const().cast())
 }
 
 impl Tasks {
-    /// Takes a slot for a member; `is_body` for the body of a scope, which stands for the scope in reports. It is not queued yet.
+    /// Takes a slot for a member; `is_body` for the body of a scope, which stands for the scope in reports. It is not queued yet. Without an ambient of its own it has the
+    /// group's.
     ///
     /// # Safety
-    /// The member must be where it is until `end_member` was called with the handle, or for ever.
+    /// The member must be where it is until its `end` was called, or for ever.
     pub(crate) unsafe fn add_member(
         &self,
         member: *const Member,
         is_body: bool,
         new: NewTask,
-        ambient: Rc<Ambient>,
+        ambient: Option<Rc<Ambient>>,
     ) -> Handle {
-        let (index, flags) = self.enter_new(new);
-        let slot = self.slot(index);
+        let (index, flags) = self.enter_bare(new);
+        let slot = self.cell.slot_at(index);
         slot.occupy(member.cast_mut().cast(), flags | if is_body { SCOPE } else { 0 });
         slot.set_phase(Phase::Member);
         slot.scheduled.set(false);
-        self.set_ambient(index, Some(ambient));
+        if ambient.is_some() {
+            self.set_ambient(index, ambient);
+        }
         if is_body {
             // It stands for the scope, which is no task.
             self.live.set(self.live.get() - 1);
         }
-        Handle::task(self.home(), index, slot.generation())
+        let handle = Handle::task(self.home(), index, slot.generation());
+        // SAFETY: by the contract it is there.
+        let member = unsafe { &*member };
+        member.handle.set(Some(handle));
+        member.slot.set(Some(slot));
+        handle
     }
 
     /// Gives the slot of an ended member back.
@@ -143,16 +175,34 @@ impl Tasks {
     }
 
     /// A member's turn has come. Gives the task to poll for it, if that waits.
-    #[cold]
-    pub(super) fn mark_upwards<'a>(&'a self, mut slot: &'a Slot) -> Option<u32> {
+    ///
+    /// If the next in this stretch is of the same group it is left to that: one poll of the scope for a row of them.
+    #[inline(never)]
+    pub(super) fn mark_upwards(&self, slot: &Slot) -> Option<u32> {
+        slot.scheduled.set(false);
+        let group = mark(slot)?;
+        if self.ready.head() != self.stretch_end.get() {
+            let next = member_of(self.slot(self.ready.peek(0)));
+            // SAFETY: a member that a slot leads to is there.
+            if next.is_some_and(|next| unsafe { (*next).group } == group) {
+                return None;
+            }
+        }
+        self.raise(group)
+    }
+
+    /// The task that must be polled for a group's sake, if it waits. Groups on the way are marked.
+    fn raise(&self, mut group: *const Group) -> Option<u32> {
         loop {
-            slot.scheduled.set(false);
-            // SAFETY: a slot in this phase leads to a member that is there (`add_member`).
-            let member = unsafe { &*slot.task.get().cast::<Member>() };
-            member.mark();
-            // The group is kept by itself: a foreign waker may end the scope.
-            let group = member.group.clone();
-            let handle = group.raise()?;
+            // SAFETY: its member is there (`mark`), and no user code has run since; so it is by its invariant.
+            let waker = unsafe { (*group).waker.take() }?;
+            let Some(handle) = handle_of(&waker) else {
+                // It may end the scope: nothing of that is looked at any more.
+                wake_quietly(waker);
+                return None;
+            };
+            // SAFETY: as above.
+            unsafe { (*group).waker.set(Some(waker)) };
             if handle.home() != self.home() {
                 registry::wake_from_afar(handle);
                 return None;
@@ -163,7 +213,7 @@ impl Tasks {
                 return None;
             }
             match above.phase() {
-                Phase::Member => slot = above,
+                Phase::Member => group = mark(above)?,
                 Phase::Idle => return Some(handle.slot()),
                 Phase::Running => {
                     self.wake(handle);
@@ -180,17 +230,20 @@ impl Tasks {
             tasks: &'a Tasks,
             running: u32,
             budget: u32,
+            runs_member: bool,
         }
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
                 self.tasks.running.set(self.running);
                 self.tasks.budget.set(self.budget);
+                self.tasks.runs_member.set(self.runs_member);
             }
         }
         let _restore = Restore {
             tasks: self,
             running: self.running.replace(handle.slot()),
             budget: self.budget.replace(BUDGET),
+            runs_member: self.runs_member.replace(true),
         };
         self.slot(handle.slot()).forget_wait();
         poll(&mut Context::from_waker(&waker_of(handle)))
@@ -210,6 +263,22 @@ impl Tasks {
         self.timeout_ns.get()
     }
 
+    /// True if a member of the group runs that has nothing of its own around it.
+    pub(crate) fn runs_plainly_in(&self, group: &Group) -> bool {
+        self.current_slot().is_some_and(|slot| {
+            // SAFETY: a member that a slot leads to is there: `add_member`.
+            !slot.has(NAMED)
+                && member_of(slot).is_some_and(|member| std::ptr::eq(unsafe { (*member).group }, group))
+        })
+    }
+
+    /// What the group of a member has for those that have nothing of their own.
+    pub(super) fn ambient_of_group(&self, index: u32) -> Option<Rc<Ambient>> {
+        let member = member_of(self.slot(index))?;
+        // SAFETY: a member that a slot leads to is there (`add_member`), and its group by its invariant.
+        Some(unsafe { (*(*member).group).ambient.clone() })
+    }
+
     /// What a coroutine has around it; its slot frees it.
     pub(super) fn set_ambient(&self, index: u32, ambient: Option<Rc<Ambient>>) {
         self.slot(index).set(NAMED);
@@ -217,13 +286,11 @@ impl Tasks {
     }
 }
 
-/// A member ends: its wakes go stale, and the loop forgets where it was. For the thread of its loop, also when another loop runs there or none; nothing if
-/// the loop has ended. The slot is given back by `free_member`.
-pub(crate) fn end_member(handle: Handle) {
-    let slot = registry::cell_of(handle.home()).and_then(|cell| cell.slot(handle.slot()));
-    if let Some(slot) = slot {
-        if slot.generation() == handle.generation() && slot.phase() == Phase::Member {
-            slot.begin_drop();
-        }
-    }
+/// Marks the member behind a slot; gives its group.
+fn mark(slot: &Slot) -> Option<*const Group> {
+    let member = member_of(slot)?;
+    // SAFETY: a member that a slot leads to is there: `add_member`.
+    let member = unsafe { &*member };
+    member.mark();
+    Some(member.group)
 }

@@ -44,7 +44,7 @@ pub(crate) use info::draw;
 pub use join::JoinHandle;
 pub(crate) use join::abort_anywhere;
 pub(crate) use joins::Standing;
-pub(crate) use members::{Group, Member, end_member};
+pub(crate) use members::{Group, Member};
 pub(crate) use message::{Envelope, Message};
 pub(crate) use raw::{drop_quietly, message_of, report_panic};
 pub(crate) use registry::{PendingWork, cell_of};

@@ -61,6 +61,12 @@ impl ReadyQueue {
         self.tail.set(tail.wrapping_add(1));
     }
 
+    /// How many were taken out so far, modulo 2^32.
+    #[inline]
+    pub(crate) fn head(&self) -> u32 {
+        self.head.get()
+    }
+
     #[inline]
     pub(crate) fn pop(&self) -> Option<u32> {
         if self.len() == 0 { None } else { Some(self.pop_known()) }

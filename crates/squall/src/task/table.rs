@@ -42,6 +42,10 @@ pub(crate) struct Tasks {
     /// The task whose poll is on the stack.
     pub(super) running: Cell<u32>,
     pub(super) budget: Cell<u32>,
+    /// What runs is a member of a scope.
+    pub(super) runs_member: Cell<bool>,
+    /// Where in the ready queue this stretch of the turn ends.
+    pub(super) stretch_end: Cell<u32>,
     /// The tightest of the timeouts whose polls are on the stack.
     pub(super) timeout_ns: Cell<u64>,
     pub(super) closing: Cell<bool>,
@@ -74,6 +78,8 @@ impl Tasks {
             spawned: Cell::new(0),
             running: Cell::new(NONE),
             budget: Cell::new(BUDGET),
+            runs_member: Cell::new(false),
+            stretch_end: Cell::new(0),
             timeout_ns: Cell::new(NEVER),
             closing: Cell::new(false),
             skipped: Cell::new(0),
@@ -149,6 +155,23 @@ impl Tasks {
     /// Takes a slot and fills in its cold half. Gives the slot's number and its flag for the name.
     #[inline(always)]
     pub(super) fn enter_new(&self, new: NewTask) -> (u32, u8) {
+        let (index, flags) = self.enter_bare(new);
+        let parent = self.running.get();
+        if parent == NONE {
+            return (index, flags);
+        }
+        // SAFETY: a cell of this thread's, and nothing is called while the reference lives.
+        let has_own = unsafe { (*self.cold(parent).ambient.as_ptr()).is_some() };
+        if !has_own && !self.runs_member.get() {
+            return (index, flags);
+        }
+        self.cold(index).ambient.set(self.heritage());
+        (index, flags | NAMED)
+    }
+
+    /// As `enter_new`, for who inherits nothing, or something else than a task.
+    #[inline(always)]
+    pub(super) fn enter_bare(&self, new: NewTask) -> (u32, u8) {
         let index = self.take_slot();
         let id = self.spawned.get() + 1;
         self.spawned.set(id);
@@ -156,23 +179,15 @@ impl Tasks {
         let cold = self.cold(index);
         cold.id.set(id);
         cold.spawned_at.set(Some(new.spawned_at));
-        let mut flags = 0;
         let parent = self.running.get();
-        if parent == NONE {
-            cold.parent.set(0);
-        } else {
-            cold.parent.set(self.cold(parent).id.get());
-            // The cold half of a parent without a name and an ambient is not asked for one.
-            if self.slot(parent).has(NAMED) {
-                cold.ambient.set(self.heritage());
-                flags = NAMED;
+        cold.parent.set(if parent == NONE { 0 } else { self.cold(parent).id.get() });
+        match new.name {
+            None => (index, 0),
+            Some(name) => {
+                cold.name.set(Some(Box::new(name.into_boxed_str())));
+                (index, NAMED)
             }
         }
-        if let Some(name) = new.name {
-            cold.name.set(Some(Box::new(name.into_boxed_str())));
-            flags = NAMED;
-        }
-        (index, flags)
     }
 
     #[inline]
@@ -287,6 +302,12 @@ impl Tasks {
             Polled::Pending => self.cancel_after_poll(index, task),
             Polled::Ended => self.settle_after_poll(index, task),
         }
+    }
+
+    /// So many entries are run now.
+    #[inline]
+    pub(crate) fn begin_stretch(&self, polls: u32) {
+        self.stretch_end.set(self.ready.head().wrapping_add(polls));
     }
 
     /// No poll is on the stack. A task that stays pending leaves that to the next poll, or to this: nothing of the user's runs before.
