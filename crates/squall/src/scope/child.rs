@@ -1,15 +1,15 @@
 //! The handle of a scope's child.
 
-use super::family::{Family, Shared};
-use super::mode::Mode;
-use super::node::{Awaited, Status};
-use crate::task::{JoinHandle, WaitingOn, note_waiting_for, wake};
+use super::family::Family;
+use super::node::{self, Head, Status};
+use crate::task::{JoinHandle, WaitingOn, note_waiting_for, report_panic, wake};
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::marker::PhantomData;
+use std::panic::{Location, resume_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::thread;
 
 /// The handle of a child: await it for its value, abort it, or drop it and let the scope wait.
 ///
@@ -21,71 +21,65 @@ use std::task::{Context, Poll};
 /// # Panics
 /// Awaited when the child has ended without a value while its scope goes on: it was aborted, or dropped after a grace period. [`outcome`](Self::outcome) gives `None` then.
 pub struct Child<'scope, T> {
-    inner: Inner<'scope, T>,
-    place: &'static Location<'static>,
+    inner: Inner<T>,
+    family: &'scope Family,
+    // It may drop a value.
+    value: PhantomData<T>,
 }
 
-enum Inner<'scope, T> {
-    Node(Rc<dyn Awaited<T> + 'scope>),
-    Task(JoinHandle<Option<T>>, Rc<dyn Familiar + 'scope>),
-    Refused(Rc<dyn Familiar + 'scope>),
+/// # Invariant
+/// A node is owned by the handle, and gives a `T`.
+enum Inner<T> {
+    Node(node::Child),
+    Task(JoinHandle<Option<T>>),
+    Refused,
     Taken,
 }
 
-/// A scope's state, whatever its kind.
-trait Familiar {
-    fn family(&self) -> &Family;
-}
-
-impl<M: Mode> Familiar for Shared<M> {
-    fn family(&self) -> &Family {
-        &self.family
-    }
-}
-
 impl<'scope, T> Child<'scope, T> {
-    pub(super) fn of_node(node: Rc<dyn Awaited<T> + 'scope>, place: &'static Location<'static>) -> Self {
-        Child { inner: Inner::Node(node), place }
+    /// # Safety
+    /// The node is owned by a handle, which this becomes, and gives a `T`.
+    pub(super) unsafe fn of_node(node: node::Child, family: &'scope Family) -> Self {
+        Child { inner: Inner::Node(node), family, value: PhantomData }
     }
 
-    pub(super) fn of_task<M: Mode + 'scope>(
-        task: JoinHandle<Option<T>>,
-        shared: Rc<Shared<M>>,
-        place: &'static Location<'static>,
-    ) -> Self {
-        Child { inner: Inner::Task(task, shared), place }
+    pub(super) fn of_task(task: JoinHandle<Option<T>>, family: &'scope Family) -> Self {
+        Child { inner: Inner::Task(task), family, value: PhantomData }
     }
 
-    pub(super) fn refused<M: Mode + 'scope>(
-        shared: Rc<Shared<M>>,
-        place: &'static Location<'static>,
-    ) -> Self {
-        Child { inner: Inner::Refused(shared), place }
+    pub(super) fn refused(family: &'scope Family) -> Self {
+        Child { inner: Inner::Refused, family, value: PhantomData }
+    }
+
+    /// What is known of a child that is not a task.
+    fn head(&self) -> Option<&Head> {
+        match &self.inner {
+            // SAFETY: the handle owns it, so it is live.
+            Inner::Node(node) => Some(unsafe { node.as_ref() }),
+            Inner::Task(_) | Inner::Refused | Inner::Taken => None,
+        }
     }
 
     /// Drops the child, in the scope's next poll (a task at once, unless it is on the call stack). Nothing if it has ended.
     ///
     /// Others are not concerned. To cancel some children with a reason, and to hear of it, give them a [`try_scope`](super::try_scope) of their own.
     pub fn abort(&self) {
-        match &self.inner {
-            Inner::Node(node) => {
-                let head = node.head();
-                head.is_aborted.set(true);
-                if let Some(handle) = head.member.handle() {
-                    wake(handle);
-                }
+        if let Some(head) = self.head() {
+            head.is_aborted.set(true);
+            if let Some(handle) = head.member.handle() {
+                wake(handle);
             }
-            Inner::Task(task, _) => task.abort(),
-            Inner::Refused(_) | Inner::Taken => {}
+        } else if let Inner::Task(task) = &self.inner {
+            task.abort();
         }
     }
 
     /// True if the child has ended, with a value or without.
     pub fn is_finished(&self) -> bool {
-        match &self.inner {
-            Inner::Node(node) => matches!(node.head().status(), Status::Done | Status::Gone),
-            Inner::Task(task, _) => task.is_finished(),
-            Inner::Refused(_) | Inner::Taken => true,
+        match (self.head(), &self.inner) {
+            (Some(head), _) => matches!(head.status(), Status::Done | Status::Gone),
+            (None, Inner::Task(task)) => task.is_finished(),
+            (None, _) => true,
         }
     }
 
@@ -97,50 +91,59 @@ impl<'scope, T> Child<'scope, T> {
     }
 
     /// The value, or `None` if there is none.
+    #[inline]
     fn poll_outcome(&mut self, cx: &mut Context<'_>, place: &'static Location<'static>) -> Poll<Option<T>> {
-        let polled = match &mut self.inner {
-            Inner::Node(node) => {
-                let mut status = node.head().status();
-                if matches!(status, Status::Waiting | Status::Running | Status::Dropping) {
-                    node.head().set_joiner(cx.waker());
-                    // Cloning a foreign waker may have done anything.
-                    status = node.head().status();
-                }
-                match status {
-                    Status::Done => Poll::Ready(node.take()),
-                    Status::Gone => return Poll::Ready(None),
-                    Status::Waiting | Status::Running | Status::Dropping => {
-                        let slot = node.head().member.handle().map_or(0, |handle| handle.slot());
-                        note_waiting_for(WaitingOn::Join, slot, Some(place));
-                        return Poll::Pending;
-                    }
-                }
+        let node = match &mut self.inner {
+            Inner::Node(node) => *node,
+            Inner::Task(task) => {
+                let Poll::Ready(output) = Pin::new(task).poll(cx) else { return Poll::Pending };
+                let output = output.ok().flatten();
+                self.inner = if output.is_some() { Inner::Taken } else { Inner::Refused };
+                return Poll::Ready(output);
             }
-            Inner::Task(task, _) => match Pin::new(task).poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(output) => Poll::Ready(output.ok().flatten()),
-            },
-            Inner::Refused(_) => return Poll::Ready(None),
+            Inner::Refused => return Poll::Ready(None),
             Inner::Taken => panic!("the handle of a scope's child was polled after it gave its value"),
         };
-        if let Poll::Ready(Some(_)) = polled {
+        // SAFETY: the handle owns it, so it is live.
+        let head = unsafe { node.as_ref() };
+        let is_over = |status| matches!(status, Status::Done | Status::Gone);
+        if !is_over(head.status()) {
+            head.set_joiner(cx.waker());
+            // Cloning a foreign waker may have done anything.
+            if !is_over(head.status()) {
+                let slot = head.member.handle().map_or(0, |handle| handle.slot());
+                note_waiting_for(WaitingOn::Join, slot, Some(place));
+                return Poll::Pending;
+            }
+        }
+        // SAFETY: it is live and gives a `T`: the invariant.
+        let value = unsafe { Head::take(node) };
+        if value.is_some() {
             self.inner = Inner::Taken;
-        } else if let Inner::Task(_, shared) = &self.inner {
-            self.inner = Inner::Refused(shared.clone());
+            // SAFETY: this handle lets go of it. There is no value any more whose destructor could panic.
+            let _none = unsafe { Head::leave_handle(node) };
         }
-        polled
-    }
-
-    fn family(&self) -> Option<&Family> {
-        match &self.inner {
-            Inner::Node(node) => Some(node.family()),
-            Inner::Task(_, shared) | Inner::Refused(shared) => Some(shared.family()),
-            Inner::Taken => None,
-        }
+        Poll::Ready(value)
     }
 }
 
 impl<T> Unpin for Child<'_, T> {}
+
+impl<T> Drop for Child<'_, T> {
+    fn drop(&mut self) {
+        if let Inner::Node(node) = self.inner {
+            self.inner = Inner::Taken;
+            // SAFETY: this handle lets go of it.
+            if let Some(panic) = unsafe { Head::leave_handle(node) } {
+                if thread::panicking() {
+                    report_panic("a value of a scope's child panicked in its destructor", panic);
+                } else {
+                    resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
 
 impl<T> Future for Child<'_, T> {
     type Output = T;
@@ -151,10 +154,9 @@ impl<T> Future for Child<'_, T> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(value)) => Poll::Ready(value),
             // The scope is about to drop whoever awaits.
-            Poll::Ready(None) if !self.family().is_some_and(Family::is_open) => Poll::Pending,
+            Poll::Ready(None) if !self.family.is_open() => Poll::Pending,
             Poll::Ready(None) => panic!(
-                "a scope's child (spawned at {}) was awaited and has no value: it was aborted, or dropped after a grace period; where that may be, await `child.outcome()`",
-                self.place
+                "a scope's child was awaited that has no value: it was aborted, or dropped after a grace period; where that may be, await `child.outcome()`"
             ),
         }
     }
@@ -162,10 +164,7 @@ impl<T> Future for Child<'_, T> {
 
 impl<T> fmt::Debug for Child<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Child")
-            .field("spawned_at", &format_args!("{}", self.place))
-            .field("is_finished", &self.is_finished())
-            .finish()
+        f.debug_struct("Child").field("is_finished", &self.is_finished()).finish()
     }
 }
 

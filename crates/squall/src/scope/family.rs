@@ -8,26 +8,25 @@
 //!
 //! Everything but the scope's own poll and drop only changes this state and wakes: children are dropped there and nowhere else.
 
-use super::entries::{Entries, Entry};
+use super::children::Children;
 use super::error::{Cancellation, Cause, ScopeId};
 use super::mode::Mode;
-use super::node::AnyChild;
+use super::node::{Child, Head};
 use super::watch::Watch;
 use crate::event_loop::{self, Home};
 use crate::task::{
     self, Ambient, ForcedUnwind, Group, Handle, JoinHandle, Member, Message, NewTask, Surroundings, Tasks,
-    abort_anywhere, drop_quietly, report_panic, wake,
+    abort_anywhere, report_panic, wake,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::Poll;
 
 pub(super) type Panic = Box<dyn Any + Send>;
-
-/// The body's number among the members.
-pub(super) const BODY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -48,7 +47,11 @@ pub(super) struct Family {
     body: Member,
     /// The body's slot; none on a loop that is ending.
     body_handle: Cell<Option<Handle>>,
-    pub(super) entries: RefCell<Entries>,
+    children: Children,
+    /// Tasks of the loop, by their numbers.
+    owned: RefCell<BTreeMap<u64, OwnedTask>>,
+    /// Children and tasks so far.
+    spawned: Cell<u64>,
     state: Cell<State>,
     /// Its future is being polled, which looks at everything before it is done: nobody need be woken for that.
     is_polling: Cell<bool>,
@@ -66,6 +69,12 @@ pub(super) struct Family {
     id: Cell<ScopeId>,
 }
 
+/// A task or a fiber that a scope owns. A shielded one is not aborted.
+struct OwnedTask {
+    handle: Handle,
+    is_shielded: bool,
+}
+
 impl<M: Mode> Shared<M> {
     /// Opens a scope on the current loop.
     ///
@@ -81,11 +90,13 @@ impl<M: Mode> Shared<M> {
             let group = Rc::new(Group::new(Rc::new(Ambient { scope: Some(surroundings.clone()), locals })));
             let family = Family {
                 // SAFETY: the family has both.
-                body: unsafe { Member::new(Rc::as_ptr(&group), BODY) },
+                body: unsafe { Member::new(Rc::as_ptr(&group)) },
                 group,
                 home: core.home(),
                 body_handle: Cell::new(None),
-                entries: RefCell::new(Entries::new()),
+                children: Children::new(),
+                owned: RefCell::default(),
+                spawned: Cell::new(0),
                 state: Cell::new(State::Open),
                 is_polling: Cell::new(false),
                 is_unattended: Cell::new(false),
@@ -107,7 +118,7 @@ impl<M: Mode> Shared<M> {
                 shared.family.body_handle.set(Some(handle));
                 shared.family.id.set(ScopeId { home: core.home(), number: core.tasks.spawned() });
             }
-            shared.family.body.mark();
+            shared.family.mark_body();
             shared
         })
     }
@@ -136,6 +147,17 @@ impl Family {
         self.body_handle.get()
     }
 
+    /// True if that is the body.
+    pub(super) fn is_body(&self, member: NonNull<Member>) -> bool {
+        std::ptr::eq(member.as_ptr(), &self.body)
+    }
+
+    /// The body is to be polled.
+    fn mark_body(&self) {
+        // SAFETY: the body's member is there as long as the family is.
+        unsafe { Member::mark(NonNull::from(&self.body)) };
+    }
+
     pub(super) fn take_body_mark(&self) -> bool {
         self.body.take_mark()
     }
@@ -160,22 +182,26 @@ impl Family {
 
     // --- spawning ------------------------------------------------------------------------------------------------
 
-    /// A place for a child to be, if the scope takes any.
+    /// A number for a child to be, if the scope takes any.
     ///
     /// # Panics
     /// On another loop than the scope's.
     #[track_caller]
-    pub(super) fn reserve(&self) -> Option<(&Tasks, u32)> {
+    pub(super) fn admit(&self) -> Option<(&Tasks, u64)> {
         let tasks = self.tasks();
-        let takes = self.is_open() && !tasks.is_closing();
-        takes.then(|| (tasks, self.entries.borrow_mut().reserve()))
+        (self.is_open() && !tasks.is_closing()).then(|| (tasks, self.next_number()))
     }
 
-    /// A place for a shielded task, which a scope takes until it is closed.
+    /// A number for a shielded task, which a scope takes until it is closed.
     #[track_caller]
-    pub(super) fn reserve_shielded(&self) -> Option<u32> {
+    pub(super) fn admit_shielded(&self) -> Option<u64> {
         let takes = self.state.get() != State::Closed && !self.tasks().is_closing();
-        takes.then(|| self.entries.borrow_mut().reserve())
+        takes.then(|| self.next_number())
+    }
+
+    fn next_number(&self) -> u64 {
+        self.spawned.set(self.spawned.get() + 1);
+        self.spawned.get()
     }
 
     /// # Panics
@@ -191,17 +217,20 @@ impl Family {
         }
     }
 
-    /// Puts a child into its place, and queues its first poll.
+    /// Takes a child in, and queues its first poll.
     ///
     /// # Safety
-    /// The child may be polled and dropped until the scope's future has been dropped, or for ever if it is forgotten.
-    pub(super) unsafe fn adopt(&self, tasks: &Tasks, number: u32, child: Rc<dyn AnyChild>) {
-        let head = child.head();
+    /// The child is new, and may be polled and dropped until the scope's future has been dropped, or for ever if it is forgotten.
+    #[inline]
+    pub(super) unsafe fn adopt(&self, tasks: &Tasks, child: Child) {
+        // SAFETY: it is live.
+        let head = unsafe { child.as_ref() };
         let new = NewTask { name: None, spawned_at: head.spawned_at };
         let ambient = if tasks.runs_plainly_in(&self.group) { None } else { Some(self.ambient(tasks)) };
-        // SAFETY: it lies in an `Rc` that the entries hold until `forget` has ended the member; a forgotten scope holds them for ever.
-        let handle = unsafe { tasks.add_member(&raw const head.member, false, new, ambient) };
-        self.entries.borrow_mut().fill(number, Entry::Child(child));
+        // SAFETY: the member comes first in the node, which the scope owns until the member has ended; a forgotten scope owns it for ever.
+        let handle = unsafe { tasks.add_member(child.as_ptr().cast(), false, new, ambient) };
+        // SAFETY: it is new.
+        unsafe { self.children.push(child) };
         tasks.wake(handle);
     }
 
@@ -221,71 +250,73 @@ impl Family {
     }
 
     /// Owns a task from here on, which has not run yet.
-    pub(super) fn own<T>(&self, number: u32, task: &JoinHandle<T>, is_shielded: bool) {
-        let Some(handle) = task.raw() else {
-            self.entries.borrow_mut().give_up(number);
-            return;
-        };
+    pub(super) fn own<T>(&self, number: u64, task: &JoinHandle<T>, is_shielded: bool) {
+        let Some(handle) = task.raw() else { return };
         let tasks = self.tasks();
         tasks.give_ambient(handle, self.ambient(tasks));
-        self.entries.borrow_mut().fill(number, Entry::Task { handle, is_shielded });
+        self.owned.borrow_mut().insert(number, OwnedTask { handle, is_shielded });
     }
 
     // --- in the scope's poll, or its drop ------------------------------------------------------------------------
 
-    /// Polls a child that was marked.
-    pub(super) fn poll_child(&self, tasks: &Tasks, number: u32) {
-        let child = self.entries.borrow().child(number);
-        let Some(child) = child.filter(|child| child.head().member.take_mark()) else { return };
-        let head = child.head();
+    /// Polls a member that was marked, if it is a child.
+    ///
+    /// # Safety
+    /// This is the scope's poll, and the member comes from the group's list: it is the body, or a child that is in the scope's list.
+    #[inline]
+    pub(super) unsafe fn poll_child(&self, tasks: &Tasks, member: NonNull<Member>) {
+        // SAFETY: by the contract it is a child's, and so the first field of its head; the pointer was made from the head's.
+        let (child, head) = unsafe { (member.cast::<Head>(), member.cast::<Head>().as_ref()) };
+        let (true, Some(handle)) = (head.member.take_mark(), head.member.handle()) else { return };
         if head.is_aborted.get() {
-            self.drop_child(number, &*child);
+            // SAFETY: by the contract.
+            unsafe { self.drop_child(child) };
             return;
         }
-        let Some(handle) = head.member.handle() else { return };
-        let polled = catch_unwind(AssertUnwindSafe(|| tasks.poll_member(handle, |cx| child.poll(cx))));
-        match polled {
-            Ok(Poll::Pending) if head.is_aborted.get() => self.drop_child(number, &*child),
+        // SAFETY: by the contract.
+        let poll = || tasks.poll_member(handle, |cx| unsafe { Head::poll(child, cx) });
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            // SAFETY: by the contract; its poll is over.
+            Ok(Poll::Pending) if head.is_aborted.get() => unsafe { self.drop_child(child) },
             Ok(Poll::Pending) => {}
             Ok(Poll::Ready(())) => {
-                let entry = self.entries.borrow_mut().remove(number);
                 tasks.free_member(handle);
-                if let Some(Entry::Child(child)) = entry {
-                    self.drop_value(child);
-                }
+                // SAFETY: by the contract, and it has ended.
+                unsafe { self.forget(child) };
             }
-            Err(panic) => {
-                self.panicked(panic, || self.drop_child(number, &*child));
-            }
+            // SAFETY: as above.
+            Err(panic) => self.panicked(panic, || unsafe { self.drop_child(child) }),
         }
-        // If this is the last of it, it holds a value that nobody takes.
-        self.drop_value(child);
     }
 
     /// Drops a child's future, then what is left of it.
-    fn drop_child(&self, number: u32, child: &dyn AnyChild) {
-        let panic = child.drop_future();
-        self.forget(number);
+    ///
+    /// # Safety
+    /// This is the scope's poll or drop, and the child is in its list.
+    unsafe fn drop_child(&self, child: Child) {
+        // SAFETY: by the contract.
+        let panic = unsafe { Head::drop_future(child) };
+        // SAFETY: it is live: the scope owns it.
+        self.free(unsafe { &child.as_ref().member });
+        // SAFETY: by the contract, and it has ended.
+        unsafe { self.forget(child) };
         if let Some(panic) = panic {
             self.panicked(panic, || ());
         }
     }
 
-    /// A child has ended: its place and its slot are free.
-    fn forget(&self, number: u32) {
-        let entry = self.entries.borrow_mut().remove(number);
-        if let Some(Entry::Child(child)) = entry {
-            self.free(&child.head().member);
-            self.drop_value(child);
-        }
-    }
-
+    /// A child has ended: the scope lets go of it.
+    ///
+    /// # Safety
+    /// The child is in the scope's list, and its future is gone.
     #[inline]
-    fn drop_value(&self, child: Rc<dyn AnyChild>) {
-        if Rc::strong_count(&child) > 1 {
-            return;
-        }
-        if let Some(panic) = drop_quietly(child) {
+    unsafe fn forget(&self, child: Child) {
+        // SAFETY: by the contract; out of the list it is not the scope's any more.
+        let panic = unsafe {
+            self.children.remove(child);
+            Head::leave_scope(child)
+        };
+        if let Some(panic) = panic {
             self.panicked(panic, || ());
         }
     }
@@ -322,48 +353,60 @@ impl Family {
         self.panic.take()
     }
 
-    /// Drops the children that are there, the youngest first, and aborts the tasks.
-    pub(super) fn drop_those_present(&self) {
-        let numbers = self.entries.borrow().youngest_first();
-        for number in numbers {
-            let (child, task) = {
-                let entries = self.entries.borrow();
-                (entries.child(number), entries.task(number))
-            };
-            if let Some(child) = child {
+    /// Drops the children that are there, and aborts the tasks, the youngest first.
+    ///
+    /// # Safety
+    /// This is the scope's poll or drop, and nothing holds members that were marked before.
+    pub(super) unsafe fn drop_those_present(&self) {
+        self.group.forget_marks();
+        self.body.take_mark();
+        self.mark_body();
+        let mut until = self.spawned.get();
+        loop {
+            let child = self.children.youngest_until(until);
+            // SAFETY: it is in the list.
+            let number = child.map_or(0, |child| unsafe { child.as_ref().number });
+            let is_left = |(_, task): &(&u64, &OwnedTask)| !task.is_shielded;
+            let task = self
+                .owned
+                .borrow()
+                .range(number + 1..=until)
+                .rev()
+                .find(is_left)
+                .map(|(n, task)| (*n, task.handle));
+            if let Some((number, handle)) = task {
                 self.was_cut.set(true);
-                self.drop_child(number, &*child);
-                self.drop_value(child);
-            } else if let Some((handle, false)) = task {
-                self.was_cut.set(true);
+                until = number - 1;
                 // At once, and its `Membership` leaves; unless it is on the call stack, then soon.
                 abort_anywhere(handle);
+            } else if let Some(child) = child {
+                self.was_cut.set(true);
+                until = number - 1;
+                // SAFETY: by the contract, and it is in the list.
+                unsafe { self.drop_child(child) };
+            } else {
+                return;
             }
         }
     }
 
-    /// Has those dropped that are there: in the scope's next poll, each in its own turn.
+    /// Has those dropped that are there: children in the scope's next poll, each in its own turn.
     pub(super) fn abort_those_present(&self) {
-        let numbers = self.entries.borrow().youngest_first();
-        for number in numbers {
-            let (child, task) = {
-                let entries = self.entries.borrow();
-                (entries.child(number), entries.task(number))
-            };
-            if let Some(child) = child {
-                child.head().is_aborted.set(true);
-                if let Some(handle) = child.head().member.handle() {
-                    wake(handle);
-                }
-                self.drop_value(child);
-            } else if let Some((handle, false)) = task {
-                abort_anywhere(handle);
+        self.children.for_each(|child| {
+            // SAFETY: it is in the list.
+            let head = unsafe { child.as_ref() };
+            head.is_aborted.set(true);
+            if let Some(handle) = head.member.handle() {
+                wake(handle);
             }
-        }
+        });
+        let tasks: Vec<_> =
+            self.owned.borrow().values().filter(|task| !task.is_shielded).map(|task| task.handle).collect();
+        tasks.into_iter().rev().for_each(abort_anywhere);
     }
 
     pub(super) fn has_children(&self) -> bool {
-        !self.entries.borrow().is_empty()
+        !self.children.is_empty() || !self.owned.borrow().is_empty()
     }
 
     // --- ending --------------------------------------------------------------------------------------------------
@@ -401,8 +444,8 @@ impl Family {
     }
 
     /// A task of the scope is gone.
-    pub(super) fn task_ended(&self, number: u32) {
-        drop(self.entries.borrow_mut().remove(number));
+    pub(super) fn task_ended(&self, number: u64) {
+        self.owned.borrow_mut().remove(&number);
         self.wake();
     }
 
@@ -431,7 +474,7 @@ impl Drop for Polling<'_> {
 /// That a task belongs to a scope. Dropped when nothing of the task is left.
 pub(super) struct Membership<M: Mode> {
     pub(super) shared: Rc<Shared<M>>,
-    pub(super) number: u32,
+    pub(super) number: u64,
 }
 
 impl<M: Mode> Drop for Membership<M> {

@@ -68,15 +68,12 @@ impl Builder {
     {
         let place = Location::caller();
         let shared = &scope.shared;
-        let Some((_, number)) = shared.family.reserve() else {
-            return Ok(Child::refused(shared.clone(), place));
+        let Some((_, number)) = shared.family.admit() else {
+            return Ok(Child::refused(&shared.family));
         };
         match self.into_task(place, f) {
             Ok((fiber, new)) => Ok(own(shared, number, fiber, Outcome::settle, false, new.name, place)),
-            Err(error) => {
-                shared.family.entries.borrow_mut().give_up(number);
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 }

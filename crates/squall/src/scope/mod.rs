@@ -47,8 +47,8 @@
 // Level 6. Read family.rs first, then run.rs and node.rs.
 mod ambient;
 mod child;
+mod children;
 mod control;
-mod entries;
 mod error;
 mod family;
 #[cfg(feature = "fiber")]
@@ -76,7 +76,6 @@ pub use token::{CancelToken, TokenCancelled};
 
 use crate::task::Member;
 use family::Shared;
-use node::{AnyChild, Head, Node};
 use run::Run;
 use std::fmt;
 use std::future::Future;
@@ -245,20 +244,16 @@ impl<'scope, M: Mode> Scope<'scope, '_, M> {
     {
         let place = Location::caller();
         let family = &self.shared.family;
-        let Some((tasks, number)) = family.reserve() else {
-            return Child::refused(self.shared.clone(), place);
-        };
-        // SAFETY: the node holds the shared state, which holds the group.
-        let member = unsafe { Member::new(Rc::as_ptr(&family.group), number) };
-        let head = Head::new(member, place);
-        let node = Node::new(head, future, self.shared.clone());
-        let child: Rc<dyn AnyChild + 'scope> = node.clone();
-        // SAFETY: only the lifetime is changed. The child's future may borrow for `'scope`, which lasts until the scope's future is dropped: it borrows the `Scope` that
-        // lies there. Until then, and no later, the future is polled and dropped (`Run`, and the invariant of `Node`).
-        let child: Rc<dyn AnyChild> = unsafe { std::mem::transmute(child) };
-        // SAFETY: as said above.
-        unsafe { family.adopt(tasks, number, child) };
-        Child::of_node(node, place)
+        let Some((tasks, number)) = family.admit() else { return Child::refused(family) };
+        // SAFETY: a member is looked at until it has ended, or for ever if its scope is forgotten: as long as the scope's state is there.
+        let member = unsafe { Member::new(Rc::as_ptr(&family.group)) };
+        // SAFETY: likewise: it is polled in the scope's poll only.
+        let node = unsafe { node::make(member, number, future, Rc::as_ptr(&self.shared), place) };
+        // SAFETY: the future may borrow for `'scope`, which lasts until the scope's future is dropped: it borrows the `Scope` that lies there. Until then, and no later, it is polled and
+        // dropped (`Run`, and the invariant of `Head`).
+        unsafe { family.adopt(tasks, node) };
+        // SAFETY: the handle owns it, and the value is of that type.
+        unsafe { Child::of_node(node, family) }
     }
 
     /// Which scope this is; a [`Cancellation`] says the same.

@@ -1,20 +1,28 @@
-//! A child's one allocation: its future, later its value, and how far it is.
+//! A child's one allocation: what its scope, its handle and the loop know of it, then its future, later its value.
 //!
 //! ```text
+//! ┌──────────────────────────────────────────────────────────────────┬──────────────────────┐
+//! │ head: member (slot), vtable, links, status, joiner, place        │ future, later value  │
+//! └──────────────────────────────────────────────────────────────────┴──────────────────────┘
+//!
 //!   WAITING ◀─poll─▶ RUNNING ─ready─▶ DROPPING (the future) ─▶ DONE (the value is here) ─the handle takes it─▶ GONE
 //!      └──────── dropped by its scope ──▶ DROPPING ──────────────────────────────────────────────────────────▶ GONE
 //! ```
+//!
+//! It has two owners, the scope until the child has ended and the handle until that is dropped, and is freed by the second to let go. An `Rc<dyn …>` and a slab of
+//! them were measured: they cost a scope's child more than all the rest.
 
-use super::family::{Family, Shared};
+use super::family::Shared;
 use super::mode::{Mode, Outcome, ValueOf};
 use crate::task::{Member, drop_foreign, drop_quietly, report_panic, wake_quietly};
+use std::alloc::{Layout, dealloc};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
-use std::mem::needs_drop;
+use std::mem::{ManuallyDrop, needs_drop, offset_of};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::ptr::{NonNull, null};
 use std::task::{Context, Poll, Waker};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,26 +34,104 @@ pub(super) enum Status {
     Gone,
 }
 
-/// What the scope, the handle and the loop know of a child without its types.
+/// A pointer to a child.
+pub(super) type Child = NonNull<Head>;
+
+/// What is known of a child without its types.
+///
+/// # Invariant
+/// It is the first field of a live [`Node`] that `vtable` was made for; a pointer to it has the provenance of the whole node. `has_scope` and `has_handle` say who owns
+/// the node: it is freed by [`let_go`](Head::let_go) of the last.
+///
+/// `Node::stage` is touched only by a method that has found `status` to say what is in it, and has moved `status` on before it runs user code: so by one at a time, whatever that code
+/// does. It holds the future while WAITING, RUNNING and DROPPING, and never moves it. It holds the value while DONE.
+///
+/// A future is polled and dropped by its scope only, in the scope's poll or drop: what it borrows, and `shared`, live at least until then. A forgotten scope never does either, and owns
+/// the node for ever.
+#[repr(C)]
 pub(super) struct Head {
     pub(super) member: Member,
-    status: Cell<Status>,
-    pub(super) is_aborted: Cell<bool>,
+    vtable: &'static VTable,
+    /// Its neighbours in the scope's list, which alone touches them.
+    pub(super) older: Cell<*const Head>,
+    pub(super) younger: Cell<*const Head>,
+    /// Counted per scope.
+    pub(super) number: u64,
     joiner: Cell<Option<Waker>>,
     pub(super) spawned_at: &'static Location<'static>,
+    status: Cell<Status>,
+    pub(super) is_aborted: Cell<bool>,
+    has_scope: Cell<bool>,
+    has_handle: Cell<bool>,
+}
+
+struct VTable {
+    poll: unsafe fn(Child, &mut Context<'_>) -> Poll<()>,
+    drop_future: unsafe fn(Child) -> Option<Box<dyn Any + Send>>,
+    drop_value: Option<unsafe fn(*mut ())>,
+    /// Where the value lies, and what the allocation is.
+    stage: usize,
+    layout: Layout,
+}
+
+#[repr(C)]
+struct Node<F: Future, M: Mode>
+where
+    F::Output: Outcome<M>,
+{
+    head: Head,
+    shared: *const Shared<M>,
+    stage: UnsafeCell<Stage<F, ValueOf<F, M>>>,
+}
+
+union Stage<F, V> {
+    future: ManuallyDrop<F>,
+    value: ManuallyDrop<V>,
+}
+
+/// Makes a child, owned by its scope and by a handle.
+///
+/// # Safety
+/// `shared` is valid for as long as the child may be polled: the invariant of [`Head`].
+pub(super) unsafe fn make<F: Future, M: Mode>(
+    member: Member,
+    number: u64,
+    future: F,
+    shared: *const Shared<M>,
+    spawned_at: &'static Location<'static>,
+) -> Child
+where
+    F::Output: Outcome<M>,
+{
+    let vtable = const {
+        &VTable {
+            poll: poll::<F, M>,
+            drop_future: drop_future::<F, M>,
+            drop_value: if needs_drop::<ValueOf<F, M>>() { Some(drop_value::<ValueOf<F, M>>) } else { None },
+            stage: offset_of!(Node<F, M>, stage),
+            layout: Layout::new::<Node<F, M>>(),
+        }
+    };
+    let head = Head {
+        member,
+        vtable,
+        older: Cell::new(null()),
+        younger: Cell::new(null()),
+        number,
+        joiner: Cell::new(None),
+        spawned_at,
+        status: Cell::new(Status::Waiting),
+        is_aborted: Cell::new(false),
+        has_scope: Cell::new(true),
+        has_handle: Cell::new(true),
+    };
+    let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+    let node = Box::new(Node { head, shared, stage });
+    // SAFETY: a box is never null.
+    unsafe { NonNull::new_unchecked(Box::into_raw(node)).cast() }
 }
 
 impl Head {
-    pub(super) fn new(member: Member, spawned_at: &'static Location<'static>) -> Head {
-        Head {
-            member,
-            status: Cell::new(Status::Waiting),
-            is_aborted: Cell::new(false),
-            joiner: Cell::new(None),
-            spawned_at,
-        }
-    }
-
     pub(super) fn status(&self) -> Status {
         self.status.get()
     }
@@ -56,152 +142,188 @@ impl Head {
         drop_foreign(self.joiner.replace(Some(waker)));
     }
 
+    #[inline]
     fn wake_joiner(&self) {
         if let Some(joiner) = self.joiner.take() {
             wake_quietly(joiner);
         }
     }
-}
 
-/// A child for its scope.
-pub(super) trait AnyChild {
-    fn head(&self) -> &Head;
     /// Polls the future. Ready when it has ended and what it gave is settled. Panics of the future and of its destructor come out.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()>;
+    ///
+    /// # Safety
+    /// The child is live, and this is its scope's poll.
+    #[inline]
+    pub(super) unsafe fn poll(child: Child, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the invariant: it is this node's vtable.
+        unsafe { (child.as_ref().vtable.poll)(child, cx) }
+    }
+
     /// Drops the future, if it is here; gives its destructor's panic.
-    fn drop_future(&self) -> Option<Box<dyn Any + Send>>;
-}
-
-/// A child for its handle.
-pub(super) trait Awaited<T> {
-    fn head(&self) -> &Head;
-    fn family(&self) -> &Family;
-    fn take(&self) -> Option<T>;
-}
-
-/// # Invariant
-/// `stage` is referred to only by a method that has moved `status` away from WAITING or DONE and has not moved it on yet: so by one at a time, whatever user code
-/// does meanwhile. It holds the future while WAITING, RUNNING and DROPPING, and never moves it: the node lies in an `Rc`, and the future is dropped in place. It
-/// holds the value while DONE.
-///
-/// A future is polled and dropped by its scope only, in the scope's poll or drop: what it borrows lives at least until then. A forgotten scope never does either, and
-/// keeps the node for ever.
-pub(super) struct Node<F: Future, M: Mode>
-where
-    F::Output: Outcome<M>,
-{
-    head: Head,
-    stage: UnsafeCell<Stage<F, ValueOf<F, M>>>,
-    shared: Rc<Shared<M>>,
-}
-
-enum Stage<F, V> {
-    Future(F),
-    Value(V),
-    Empty,
-}
-
-impl<F: Future, M: Mode> Node<F, M>
-where
-    F::Output: Outcome<M>,
-{
-    pub(super) fn new(head: Head, future: F, shared: Rc<Shared<M>>) -> Rc<Node<F, M>> {
-        Rc::new(Node { head, stage: UnsafeCell::new(Stage::Future(future)), shared })
+    ///
+    /// # Safety
+    /// The child is live, and this is its scope's poll or drop.
+    pub(super) unsafe fn drop_future(child: Child) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: as in `poll`.
+        unsafe { (child.as_ref().vtable.drop_future)(child) }
     }
 
-    /// Drops the future in place: the status is on its way from WAITING to something else.
-    fn drop_in_place(&self) -> Option<Box<dyn Any + Send>> {
-        self.head.member.end();
-        self.head.status.set(Status::Dropping);
-        if const { !needs_drop::<F>() } {
-            // SAFETY: as below; nothing runs.
-            unsafe { *self.stage.get() = Stage::Empty };
-            self.head.status.set(Status::Gone);
+    /// Takes the value, if it is here.
+    ///
+    /// # Safety
+    /// The child is live, and `V` is what its future gives its handle.
+    #[inline]
+    pub(super) unsafe fn take<V>(child: Child) -> Option<V> {
+        // SAFETY: it is live.
+        let head = unsafe { child.as_ref() };
+        if head.status.get() != Status::Done {
             return None;
         }
-        // SAFETY: by the invariant nobody refers to it, and the status, which has just been moved, keeps others away. Assigning drops in place.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { *self.stage.get() = Stage::Empty }));
-        self.head.status.set(Status::Gone);
-        dropped.err()
-    }
-}
-
-impl<F: Future, M: Mode> AnyChild for Node<F, M>
-where
-    F::Output: Outcome<M>,
-{
-    fn head(&self) -> &Head {
-        &self.head
+        head.status.set(Status::Gone);
+        // SAFETY: DONE: the value lies there, and it is a `V`; nobody else takes it any more.
+        Some(unsafe { child.as_ptr().byte_add(head.vtable.stage).cast::<V>().read() })
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        struct Back<'a>(&'a Cell<Status>);
-        impl Drop for Back<'_> {
-            fn drop(&mut self) {
-                self.0.set(Status::Waiting);
-            }
-        }
-        let status = &self.head.status;
-        assert_eq!(status.replace(Status::Running), Status::Waiting, "a child is polled while it waits");
-        let polling = Back(status);
-        // SAFETY: by the invariant: the status was WAITING and is RUNNING now, until `polling` is dropped, and the reference ends before.
-        let polled = match unsafe { &mut *self.stage.get() } {
-            // SAFETY: it is never moved, by the invariant.
-            Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(cx),
-            Stage::Value(_) | Stage::Empty => unreachable!("a child that waits has its future"),
-        };
-        drop(polling);
-        let Poll::Ready(output) = polled else { return Poll::Pending };
-        if let Some(panic) = self.drop_in_place() {
-            if let Some(second) = drop_quietly(output) {
-                report_panic("an output's destructor panicked after its future's had", second);
-            }
-            self.head.wake_joiner();
-            resume_unwind(panic);
-        }
-        match output.settle() {
-            Ok(value) => {
-                // SAFETY: GONE, so nobody refers to it.
-                unsafe { *self.stage.get() = Stage::Value(value) };
-                self.head.status.set(Status::Done);
-            }
-            Err(failure) => self.shared.fail(failure),
-        }
-        self.head.wake_joiner();
-        Poll::Ready(())
-    }
-
-    fn drop_future(&self) -> Option<Box<dyn Any + Send>> {
-        if self.head.status.get() != Status::Waiting {
+    /// The scope lets go: the child has ended. Gives the panic of a value's destructor.
+    ///
+    /// # Safety
+    /// The scope owned it, and does not any more.
+    #[inline]
+    pub(super) unsafe fn leave_scope(child: Child) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: it is live.
+        let head = unsafe { child.as_ref() };
+        head.has_scope.set(false);
+        if head.has_handle.get() {
             return None;
         }
-        let panic = self.drop_in_place();
-        self.head.wake_joiner();
+        // SAFETY: nobody owns it any more.
+        unsafe { Head::let_go(child) }
+    }
+
+    /// The handle lets go.
+    ///
+    /// # Safety
+    /// The handle owned it, and does not any more.
+    #[inline]
+    pub(super) unsafe fn leave_handle(child: Child) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: it is live.
+        let head = unsafe { child.as_ref() };
+        head.has_handle.set(false);
+        if head.has_scope.get() {
+            return None;
+        }
+        // SAFETY: nobody owns it any more.
+        unsafe { Head::let_go(child) }
+    }
+
+    /// # Safety
+    /// Neither the scope nor a handle owns it: it has ended.
+    #[inline]
+    unsafe fn let_go(child: Child) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: it is live.
+        let head = unsafe { child.as_ref() };
+        let vtable = head.vtable;
+        let mut panic = None;
+        if let (Status::Done, Some(drop_value)) = (head.status.get(), vtable.drop_value) {
+            head.status.set(Status::Gone);
+            // SAFETY: DONE: the value lies there, and nobody takes it any more.
+            let dropping = || unsafe { drop_value(child.as_ptr().byte_add(vtable.stage).cast()) };
+            panic = catch_unwind(AssertUnwindSafe(dropping)).err();
+        }
+        drop_foreign(head.joiner.take());
+        // SAFETY: made by `Box` with this layout; the stage is empty, and nothing else in it needs a drop.
+        unsafe { dealloc(child.as_ptr().cast(), vtable.layout) };
         panic
     }
 }
 
-impl<F: Future, M: Mode> Awaited<ValueOf<F, M>> for Node<F, M>
+/// # Safety
+/// `child` is the head of a live `Node<F, M>`.
+unsafe fn node<F: Future, M: Mode>(child: Child) -> *const Node<F, M>
 where
     F::Output: Outcome<M>,
 {
-    fn head(&self) -> &Head {
-        &self.head
-    }
+    child.as_ptr().cast_const().cast()
+}
 
-    fn family(&self) -> &Family {
-        &self.shared.family
-    }
+unsafe fn drop_value<V>(value: *mut ()) {
+    // SAFETY: the caller says that there is a `V`.
+    unsafe { value.cast::<V>().drop_in_place() }
+}
 
-    fn take(&self) -> Option<ValueOf<F, M>> {
-        if self.head.status.get() != Status::Done {
-            return None;
-        }
-        self.head.status.set(Status::Gone);
-        // SAFETY: the status was DONE and is GONE, so nobody else refers to it; no user code runs here.
-        match unsafe { std::mem::replace(&mut *self.stage.get(), Stage::Empty) } {
-            Stage::Value(value) => Some(value),
-            Stage::Future(_) | Stage::Empty => unreachable!("a child that is done has its value"),
+unsafe fn poll<F: Future, M: Mode>(child: Child, cx: &mut Context<'_>) -> Poll<()>
+where
+    F::Output: Outcome<M>,
+{
+    /// A poll that panics leaves the future where it was.
+    struct Back<'a>(&'a Cell<Status>);
+    impl Drop for Back<'_> {
+        fn drop(&mut self) {
+            self.0.set(Status::Waiting);
         }
     }
+    // SAFETY: the vtable is this node's, and it is live.
+    let (node, head) = unsafe { (node::<F, M>(child), child.as_ref()) };
+    assert!(head.status.replace(Status::Running) == Status::Waiting, "a child is polled while it waits");
+    let polling = Back(&head.status);
+    // SAFETY: the status was WAITING and is RUNNING now, so the future is here and nobody else refers to it; it is never moved.
+    let future = unsafe { Pin::new_unchecked(&mut *(*(*node).stage.get()).future) };
+    let polled = future.poll(cx);
+    drop(polling);
+    let Poll::Ready(output) = polled else { return Poll::Pending };
+    // SAFETY: it is live, and the status is WAITING again.
+    if let Some(panic) = unsafe { drop_in_place::<F, M>(child) } {
+        if let Some(second) = drop_quietly(output) {
+            report_panic("an output's destructor panicked after its future's had", second);
+        }
+        head.wake_joiner();
+        resume_unwind(panic);
+    }
+    match output.settle() {
+        Ok(value) => {
+            // SAFETY: GONE, so the stage is empty, and nobody refers to it.
+            unsafe { (*(*node).stage.get()).value = ManuallyDrop::new(value) };
+            head.status.set(Status::Done);
+        }
+        // SAFETY: the scope polls, so its state is there: the invariant of `Head`.
+        Err(failure) => unsafe { (*(*node).shared).fail(failure) },
+    }
+    head.wake_joiner();
+    Poll::Ready(())
+}
+
+unsafe fn drop_future<F: Future, M: Mode>(child: Child) -> Option<Box<dyn Any + Send>>
+where
+    F::Output: Outcome<M>,
+{
+    // SAFETY: it is live.
+    let head = unsafe { child.as_ref() };
+    if head.status.get() != Status::Waiting {
+        return None;
+    }
+    // SAFETY: live and WAITING.
+    let panic = unsafe { drop_in_place::<F, M>(child) };
+    head.wake_joiner();
+    panic
+}
+
+/// # Safety
+/// The child is live, WAITING, and a `Node<F, M>`.
+#[inline]
+unsafe fn drop_in_place<F: Future, M: Mode>(child: Child) -> Option<Box<dyn Any + Send>>
+where
+    F::Output: Outcome<M>,
+{
+    // SAFETY: by the contract.
+    let (node, head) = unsafe { (node::<F, M>(child), child.as_ref()) };
+    head.member.end();
+    head.status.set(Status::Dropping);
+    let mut panic = None;
+    if const { needs_drop::<F>() } {
+        // SAFETY: the future is here, and the status, which was WAITING, keeps others away from now on. It is dropped in place, once.
+        let dropping = || unsafe { ManuallyDrop::drop(&mut (*(*node).stage.get()).future) };
+        panic = catch_unwind(AssertUnwindSafe(dropping)).err();
+    }
+    head.status.set(Status::Gone);
+    panic
 }

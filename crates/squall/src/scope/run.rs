@@ -1,12 +1,13 @@
 //! The future that polls a scope's body and children: the only place where they are polled and, with its drop, dropped.
 
-use super::family::{BODY, Shared, State};
+use super::family::{Shared, State};
 use super::mode::Mode;
-use crate::task::{ForcedUnwind, WaitingOn, drop_quietly, note_waiting, report_panic};
+use crate::task::{ForcedUnwind, Member, WaitingOn, drop_quietly, note_waiting, report_panic};
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread;
@@ -18,7 +19,7 @@ pub(super) struct Run<M: Mode, B: Future> {
     pub(super) body: Option<B>,
     output: Option<B::Output>,
     /// Taken along from poll to poll for its memory.
-    ready: Vec<u32>,
+    ready: Vec<NonNull<Member>>,
 }
 
 impl<M: Mode, B: Future> Run<M, B> {
@@ -85,19 +86,21 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
         let tasks = family.tasks();
         family.group.set_waker(cx.waker());
         let polling = family.begin_poll();
-        family.attend(cx);
+        // SAFETY: this is the scope's poll, and nothing was taken out of the group's list yet.
+        unsafe { family.attend(cx) };
         let mut ready = std::mem::take(&mut this.ready);
         family.group.take_ready(&mut ready);
         if family.body_handle().is_none() {
             // SAFETY: pinned.
             unsafe { this.poll_body(cx) };
         }
-        for number in ready.drain(..) {
+        for member in ready.drain(..) {
             if !family.is_open() {
                 break;
             }
-            if number != BODY {
-                family.poll_child(tasks, number);
+            if !family.is_body(member) {
+                // SAFETY: it was marked, so it was in the scope's list then, and children leave that when they are polled, or in `drop_those_present`, which is not called in this loop.
+                unsafe { family.poll_child(tasks, member) };
             } else if family.take_body_mark() {
                 // SAFETY: pinned.
                 unsafe { this.poll_body(cx) };
@@ -105,10 +108,12 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
         }
         this.ready = ready;
         while family.take_unattended() {
-            family.attend(cx);
+            // SAFETY: this is the scope's poll, and `ready` is empty.
+            unsafe { family.attend(cx) };
         }
         if family.state() == State::Cancelling {
-            family.drop_those_present();
+            // SAFETY: this is the scope's poll, and `ready` is empty.
+            unsafe { family.drop_those_present() };
             if this.body.is_some() {
                 family.cut();
                 // SAFETY: pinned, and its poll is over.
@@ -137,7 +142,8 @@ impl<M: Mode, B: Future> Drop for Run<M, B> {
         }
         family.begin_cancelling();
         // An abort of a task may be where the fiber that this runs on is unwound.
-        let children = catch_unwind(AssertUnwindSafe(|| family.drop_those_present()));
+        // SAFETY: this is the scope's drop; what `ready` may hold (of a poll that was unwound) is not looked at any more.
+        let children = catch_unwind(AssertUnwindSafe(|| unsafe { family.drop_those_present() }));
         // SAFETY: it is being dropped.
         let of_body = unsafe { self.drop_body() };
         let of_output = self.output.take().and_then(drop_quietly);

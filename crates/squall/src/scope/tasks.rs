@@ -41,9 +41,9 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
         F::Output: Outcome<M>,
     {
         let place = Location::caller();
-        match self.shared.family.reserve() {
+        match self.shared.family.admit() {
             Some((_, number)) => own(&self.shared, number, future, Outcome::settle, false, None, place),
-            None => Child::refused(self.shared.clone(), place),
+            None => Child::refused(&self.shared.family),
         }
     }
 
@@ -62,11 +62,11 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
         F::Output: Outcome<M>,
     {
         let place = Location::caller();
-        match self.shared.family.reserve() {
+        match self.shared.family.admit() {
             Some((_, number)) => {
                 own(&self.shared, number, future, Outcome::settle, false, Some(name.into()), place)
             }
-            None => Child::refused(self.shared.clone(), place),
+            None => Child::refused(&self.shared.family),
         }
     }
 
@@ -104,17 +104,17 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
         F: Future + 'static,
     {
         let place = Location::caller();
-        match self.shared.family.reserve_shielded() {
+        match self.shared.family.admit_shielded() {
             Some(number) => own(&self.shared, number, timeout(limit, future), Ok, true, None, place),
-            None => Child::refused(self.shared.clone(), place),
+            None => Child::refused(&self.shared.family),
         }
     }
 }
 
 /// Spawns a task that a scope owns.
 pub(super) fn own<'scope, F, M, V>(
-    shared: &Rc<Shared<M>>,
-    number: u32,
+    shared: &'scope Rc<Shared<M>>,
+    number: u64,
     future: F,
     settle: fn(F::Output) -> Result<V, M::Failure>,
     is_shielded: bool,
@@ -134,7 +134,7 @@ where
     let new = NewTask { name, spawned_at: place };
     let task = event_loop::with("Scope::spawn_task", |core| core.spawn(owned, new));
     shared.family.own(number, &task, is_shielded);
-    Child::of_task(task, shared.clone(), place)
+    Child::of_task(task, &shared.family)
 }
 
 /// The future of such a task: what it fails or panics with is the scope's.

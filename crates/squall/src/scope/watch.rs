@@ -46,19 +46,24 @@ impl Family {
     }
 
     /// Looks at all that may end the scope.
-    pub(super) fn attend(&self, cx: &mut Context<'_>) {
+    ///
+    /// # Safety
+    /// This is the scope's poll, and nothing holds members that were marked before.
+    pub(super) unsafe fn attend(&self, cx: &mut Context<'_>) {
         if self.watch.borrow().is_empty() || !self.is_open() {
             return;
         }
         let waker = self.waker(cx);
         let cx = &mut Context::from_waker(&waker);
         self.look_at_tokens();
-        self.look_at_signals(cx);
+        // SAFETY: by the contract.
+        unsafe { self.look_at_signals(cx) };
         if let Some(at) = self.poll_sleep(cx, |watch| &mut watch.deadline) {
             self.cancel(Cause { reason: Reason::Deadline(at.0), at: at.1 });
         }
         if let Some((_, at)) = self.poll_sleep(cx, |watch| &mut watch.grace) {
-            self.end_grace(at);
+            // SAFETY: by the contract.
+            unsafe { self.end_grace(at) };
         }
         drop_foreign(Some(waker));
     }
@@ -88,7 +93,9 @@ impl Family {
         }
     }
 
-    fn look_at_signals(&self, cx: &mut Context<'_>) {
+    /// # Safety
+    /// As `attend`.
+    unsafe fn look_at_signals(&self, cx: &mut Context<'_>) {
         let Some(mut signals) = self.watch.borrow_mut().signals.take() else { return };
         let mut came = 0;
         for listener in &mut signals.listeners {
@@ -106,7 +113,8 @@ impl Family {
         }
         if is_again {
             self.watch.borrow_mut().grace = None;
-            self.end_grace(at);
+            // SAFETY: by the contract.
+            unsafe { self.end_grace(at) };
         }
     }
 
@@ -122,9 +130,12 @@ impl Family {
         self.surroundings.stop();
     }
 
-    fn end_grace(&self, at: &'static Location<'static>) {
+    /// # Safety
+    /// As `attend`.
+    unsafe fn end_grace(&self, at: &'static Location<'static>) {
         if self.spares_body {
-            self.drop_those_present();
+            // SAFETY: by the contract.
+            unsafe { self.drop_those_present() };
         } else {
             self.cancel(Cause { reason: Reason::GraceOver, at });
         }

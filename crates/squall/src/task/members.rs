@@ -23,6 +23,7 @@ use super::slot::{NAMED, Phase, SCOPE, Slot};
 use super::table::{BUDGET, NewTask, Tasks, drop_foreign, wake_quietly};
 use super::waker::{handle_of, waker_of};
 use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -30,7 +31,7 @@ use std::task::{Context, Waker};
 pub(crate) struct Group {
     /// The waker that the scope's future was polled with last.
     waker: Cell<Option<Waker>>,
-    ready: RefCell<Vec<u32>>,
+    ready: RefCell<Vec<NonNull<Member>>>,
     /// What the members have around them that have nothing of their own: so a child costs no count of owners.
     ambient: Rc<Ambient>,
 }
@@ -56,9 +57,14 @@ impl Group {
         drop_foreign(self.waker.replace(Some(waker.clone())));
     }
 
-    /// The numbers of those that were marked, in order, into an empty vector.
-    pub(crate) fn take_ready(&self, ready: &mut Vec<u32>) {
+    /// Those that were marked, in order, into an empty vector. Whoever lets a marked member go calls `forget_marks` first.
+    pub(crate) fn take_ready(&self, ready: &mut Vec<NonNull<Member>>) {
         std::mem::swap(&mut *self.ready.borrow_mut(), ready);
+    }
+
+    /// Empties the list of those that were marked.
+    pub(crate) fn forget_marks(&self) {
+        self.ready.borrow_mut().clear();
     }
 
     /// Nobody will poll them any more.
@@ -73,7 +79,6 @@ impl Group {
 /// `group` is valid as long as the member is. `slot` is the one of `handle`, until its generation says otherwise.
 pub(crate) struct Member {
     group: *const Group,
-    number: u32,
     is_marked: Cell<bool>,
     handle: Cell<Option<Handle>>,
     slot: Cell<Option<&'static Slot>>,
@@ -82,8 +87,8 @@ pub(crate) struct Member {
 impl Member {
     /// # Safety
     /// The group must be where it is as long as the member.
-    pub(crate) unsafe fn new(group: *const Group, number: u32) -> Member {
-        Member { group, number, is_marked: Cell::new(false), handle: Cell::new(None), slot: Cell::new(None) }
+    pub(crate) unsafe fn new(group: *const Group) -> Member {
+        Member { group, is_marked: Cell::new(false), handle: Cell::new(None), slot: Cell::new(None) }
     }
 
     pub(crate) fn handle(&self) -> Option<Handle> {
@@ -91,10 +96,15 @@ impl Member {
     }
 
     /// Its turn has come: it stands in the group's list until it is polled.
-    pub(crate) fn mark(&self) {
-        if !self.is_marked.replace(true) {
-            // SAFETY: the invariant; the reference ends here.
-            unsafe { (*self.group).ready.borrow_mut().push(self.number) };
+    ///
+    /// # Safety
+    /// The member is there, and the pointer is the one that `add_member` was given, or one to the same place that may go as far.
+    pub(crate) unsafe fn mark(this: NonNull<Member>) {
+        // SAFETY: by the contract, and the invariant; the references end here.
+        unsafe {
+            if !this.as_ref().is_marked.replace(true) {
+                (*this.as_ref().group).ready.borrow_mut().push(this);
+            }
         }
     }
 
@@ -288,9 +298,10 @@ impl Tasks {
 
 /// Marks the member behind a slot; gives its group.
 fn mark(slot: &Slot) -> Option<*const Group> {
-    let member = member_of(slot)?;
+    let member = NonNull::new(member_of(slot)?.cast_mut())?;
     // SAFETY: a member that a slot leads to is there: `add_member`.
-    let member = unsafe { &*member };
-    member.mark();
-    Some(member.group)
+    unsafe {
+        Member::mark(member);
+        Some(member.as_ref().group)
+    }
 }
