@@ -64,4 +64,13 @@ impl Core {
         // SAFETY: the handle was made for this future just now, and this is its only JoinHandle.
         unsafe { JoinHandle::new(handle, id) }
     }
+
+    /// # Safety
+    /// The loop is not ending. The future, and later its output, must be gone before what they borrow.
+    pub(crate) unsafe fn spawn_unchecked<F: Future>(&self, future: F, new: NewTask) -> JoinHandle<F::Output> {
+        // SAFETY: by the contract.
+        let handle = unsafe { self.tasks.spawn_unchecked(future, new) };
+        // SAFETY: as in `spawn`.
+        unsafe { JoinHandle::new(Some(handle), self.tasks.spawned()) }
+    }
 }

@@ -366,14 +366,11 @@ impl Family {
             let child = self.children.youngest_until(until);
             // SAFETY: it is in the list.
             let number = child.map_or(0, |child| unsafe { child.as_ref().number });
-            let is_left = |(_, task): &(&u64, &OwnedTask)| !task.is_shielded;
-            let task = self
-                .owned
-                .borrow()
-                .range(number + 1..=until)
-                .rev()
-                .find(is_left)
-                .map(|(n, task)| (*n, task.handle));
+            let task = {
+                let owned = self.owned.borrow();
+                let mut younger = owned.range(..=until).rev().take_while(|(task, _)| **task > number);
+                younger.find(|(_, task)| !task.is_shielded).map(|(task, owned)| (*task, owned.handle))
+            };
             if let Some((number, handle)) = task {
                 self.was_cut.set(true);
                 until = number - 1;

@@ -8,7 +8,7 @@ use crate::fiber::Builder;
 use std::io;
 use std::panic::Location;
 
-impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
+impl<'scope, M: Mode> Scope<'scope, '_, M> {
     /// Spawns a fiber that the scope owns: see [`fiber::spawn`](crate::fiber::spawn), and [`spawn_task`](Self::spawn_task).
     ///
     /// It may not borrow: a forgotten scope would leave the fiber running on what is gone. Fibers that borrow are spawned from a fiber, by [`fiber::scope`](crate::fiber::scope).
@@ -37,7 +37,6 @@ impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
     where
         F: FnOnce() -> R + 'static,
         R: Outcome<M> + 'static,
-        <R as Outcome<M>>::Value: 'static,
     {
         match Builder::new().spawn_in(self, f) {
             Ok(child) => child,
@@ -63,8 +62,7 @@ impl Builder {
     where
         F: FnOnce() -> R + 'static,
         R: Outcome<M> + 'static,
-        <R as Outcome<M>>::Value: 'static,
-        M: Mode + 'static,
+        M: Mode,
     {
         let place = Location::caller();
         let shared = &scope.shared;

@@ -178,11 +178,13 @@ where
             }
         });
         let output = run.await;
+        // In any case: the scope's state may outlive what its errors borrow.
+        let failures = shared.failures.take();
         if let Some(panic) = shared.family.take_panic() {
-            drop(output);
+            drop((output, failures));
             resume_unwind(panic);
         }
-        let mut failures = shared.failures.take().into_iter();
+        let mut failures = failures.into_iter();
         let cancellation = shared.family.cancellation();
         match (failures.next(), cancellation, output) {
             (Some(first), ..) => Err(ScopeError::Failed { first, rest: failures.collect() }),

@@ -21,6 +21,9 @@ pub trait Mode: sealed::Sealed + Sized {
     type Failure;
     #[doc(hidden)]
     fn note(failures: &Self::Failures, failure: Self::Failure);
+    /// Drops the errors.
+    #[doc(hidden)]
+    fn clear(failures: &Self::Failures);
     /// A child's error ends the scope with it.
     #[doc(hidden)]
     const ENDS_WITH_FAILURE: bool;
@@ -55,6 +58,8 @@ impl Mode for Plain {
     fn note((): &(), failure: Never) {
         match failure {}
     }
+
+    fn clear((): &()) {}
 }
 
 impl<E> Mode for Fails<E> {
@@ -73,6 +78,11 @@ impl<E> Mode for Fails<E> {
 
     fn note(failures: &RefCell<Vec<E>>, failure: E) {
         failures.borrow_mut().push(failure);
+    }
+
+    fn clear(failures: &RefCell<Vec<E>>) {
+        let cleared = failures.take();
+        drop(cleared);
     }
 }
 

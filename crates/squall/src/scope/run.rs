@@ -148,7 +148,9 @@ impl<M: Mode, B: Future> Drop for Run<M, B> {
         let of_body = unsafe { self.drop_body() };
         let of_output = self.output.take().and_then(drop_quietly);
         family.close();
-        let panics = [children.err(), family.take_panic(), of_body, of_output];
+        // What is left of the scope's state may outlive what its errors borrow.
+        let of_failures = catch_unwind(AssertUnwindSafe(|| M::clear(&shared.failures))).err();
+        let panics = [children.err(), family.take_panic(), of_body, of_output, of_failures];
         let mut panics = panics.into_iter().flatten();
         let Some(first) = panics.next() else { return };
         for panic in panics {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-impl<'scope, M: Mode + 'static> Scope<'scope, '_, M> {
+impl<'scope, M: Mode> Scope<'scope, '_, M> {
     /// Spawns a task of the loop that the scope owns: it is awaited at the scope's end, and aborted where a child is dropped.
     ///
     /// It may not borrow. For that it depends on nobody: it runs also while the scope's future is not polled, and it costs a wake less. Servers use it for their connections.
@@ -123,8 +123,7 @@ pub(super) fn own<'scope, F, M, V>(
 ) -> Child<'scope, V>
 where
     F: Future + 'static,
-    M: Mode + 'static,
-    V: 'static,
+    M: Mode,
 {
     let owned = Owned {
         future: catch_unwind(future),
@@ -132,7 +131,9 @@ where
         membership: Membership { shared: shared.clone(), number },
     };
     let new = NewTask { name, spawned_at: place };
-    let task = event_loop::with("Scope::spawn_task", |core| core.spawn(owned, new));
+    // SAFETY: the scope has taken the task, so the loop is not ending. The future and its output are `'static`. What borrows is the type of the scope's errors, in `Shared`: those that do are
+    // cleared when the scope's future has ended (`Run`), or stay for ever if it is forgotten, and a task's own error comes from a future that borrows nothing.
+    let task = event_loop::with("Scope::spawn_task", |core| unsafe { core.spawn_unchecked(owned, new) });
     shared.family.own(number, &task, is_shielded);
     Child::of_task(task, &shared.family)
 }
