@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod expand;
+mod heads;
 mod options;
 mod yields;
 
@@ -58,7 +59,8 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `yield_from!(delegate)` | `co.yield_from(delegate).await` |
 /// | `try_yield!(…)`, `try_yield_from!(…)`, `resume_from!(…)`, `raise!(…)` | the same with those |
 ///
-/// `yield` takes the whole expression behind it, so a yield within one stands in parentheses: `(yield a) + (yield b)`. Closures and functions inside the body, and the arguments
+/// `yield` takes the whole expression behind it, so a yield within one stands in parentheses: `(yield a) + (yield b)`. In the head of an `if`, `while`, `match` or `for` it ends
+/// before the block: `while let Some(x) = yield total { … }`. Where a method is called on what was sent, say what that is: `let x: Option<u32> = yield total;`. Closures and functions inside the body, and the arguments
 /// of other macros, are left as they are.
 #[proc_macro]
 pub fn generator(body: TokenStream) -> TokenStream {

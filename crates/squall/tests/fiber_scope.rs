@@ -15,6 +15,11 @@ fn on_a_fiber<R: 'static>(body: impl FnOnce() -> R + 'static) -> R {
     virtual_loop().run_until(async { fiber::spawn(body).await.unwrap() })
 }
 
+fn on_a_fiber_that_is_given_up(body: impl FnOnce() + 'static) {
+    let ended = virtual_loop().run_until(async { fiber::spawn(body).await });
+    assert!(ended.unwrap_err().is_cancelled());
+}
+
 #[test]
 fn children_borrow_from_the_stack_and_are_waited_for() {
     let total = on_a_fiber(|| {
@@ -300,7 +305,7 @@ fn children_of_a_fiber_that_is_given_up_end_all_the_same() {
     let told = alone("children_of_a_fiber_that_is_given_up_end_all_the_same", &[], || {
         let trace = Trace::default();
         let said = trace.clone();
-        on_a_fiber(move || {
+        on_a_fiber_that_is_given_up(move || {
             let borrowed = String::from("from two stacks up");
             fiber::scope(|s| {
                 let stubborn = s.spawn(|| {
@@ -326,14 +331,14 @@ fn children_of_a_fiber_that_is_given_up_end_all_the_same() {
     });
     if let Some(output) = told {
         check(&output);
-        assert_eq!(reports_of(&output).len(), 1);
+        assert_eq!(reports_of(&output).len(), 2);
     }
 }
 
 #[test]
 fn a_child_that_will_not_end_when_asked_is_given_up() {
     let told = alone("a_child_that_will_not_end_when_asked_is_given_up", &[], || {
-        on_a_fiber(|| {
+        on_a_fiber_that_is_given_up(|| {
             fiber::scope(|s| {
                 let stubborn = s.spawn(|| {
                     loop {
@@ -349,7 +354,7 @@ fn a_child_that_will_not_end_when_asked_is_given_up() {
     });
     if let Some(output) = told {
         check(&output);
-        assert_eq!(reports_of(&output).len(), 1);
+        assert_eq!(reports_of(&output).len(), 2);
     }
 }
 

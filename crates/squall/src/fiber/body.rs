@@ -161,14 +161,23 @@ impl<F, R> FiberTask<F, R> {
     #[cold]
     fn give_up(&mut self) {
         mem::forget(mem::replace(&mut self.body, Body::Ended));
-        if !cfg!(panic = "abort") {
+        if let Some(membership) = &self.cold.membership {
+            membership.lose();
+        }
+        let scopes = self.fiber.take_scopes();
+        if scopes.iter().any(|scope| scope.is_lost.get()) {
+            eprintln!(
+                "squall: {} has lost a child of its fiber::scope, and what that borrowed may be half changed: its stack is given up too",
+                self.fiber
+            );
+        } else if !cfg!(panic = "abort") {
             eprintln!(
                 "squall: {} was cancelled and has caught the unwinding of its stack {PATIENCE} times: its stack is given up, and what is on it \
                  is never dropped. Where panics are caught in a loop, end the loop when fiber::is_cancelled()",
                 self.fiber
             );
         }
-        for scope in self.fiber.take_scopes().into_iter().rev() {
+        for scope in scopes.into_iter().rev() {
             // Those that are left were being dropped on this stack, or on one that was given up likewise: they are leaked with it and never run again.
             // None is on the call stack, else this fiber would be held.
             scope.end_those_that_can();

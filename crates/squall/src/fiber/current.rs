@@ -306,13 +306,26 @@ impl Fiber {
         }
         self.cold().raised.set(self.cold().raised.get() + 1);
         if self.cold().raised.get() > PATIENCE || cfg!(panic = "abort") {
-            self.is_given_up.set(true);
-            self.suspend();
-            unreachable!("a stack that was given up is never resumed");
+            self.give_up(what);
         }
         let is_under_way = Arc::new(AtomicBool::new(true));
         self.cold().forced.replace(Some(is_under_way.clone()));
         resume_unwind(Box::new(ForcedUnwind(is_under_way)));
+    }
+
+    /// Leaves the stack as it is, for ever.
+    #[cold]
+    pub(super) fn give_up(&self, what: &str) -> ! {
+        if self.is_unwinding() {
+            eprintln!(
+                "squall: in {what} the stack of {self} would have to be given up with that of a child while it unwinds, and a stack that unwinds cannot be \
+                 left; the process ends. Where panics are caught in a loop, end the loop when fiber::is_cancelled()"
+            );
+            std::process::abort();
+        }
+        self.is_given_up.set(true);
+        self.suspend();
+        unreachable!("a stack that was given up is never resumed");
     }
 
     /// Notes where it waits, if what it waits on has not said so.

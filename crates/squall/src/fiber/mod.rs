@@ -41,12 +41,14 @@
 //! 1. Calls that wait return: [`try_wait`] gives [`Cancelled`], [`Blocking`] an `io::Error` of it, so that `?` leads the code out in order.
 //! 2. What has no error to return ([`wait`], [`sleep`], [`scope()`]), and a fiber that has been given 64 such errors, is unwound: a panic without a message
 //!    runs the destructors on the stack. `catch_unwind` catches it; whoever does should pass it on (see [`is_cancellation`]). The next call that waits raises it again, so a loop that
-//!    catches everything does not keep a fiber alive: after 64 times its stack is given up, which leaks it, and is reported.
+//!    catches everything does not keep a fiber alive: after 64 times its stack is given up, which leaks it, and is reported. What it borrowed may be half changed then, so if it is a
+//!    scope's child, that scope does not return: its fiber is given up too.
 //!
 //! Both happen on the spot, before `abort` returns, unless the fiber is on the call stack: then when it next waits. In a destructor that runs because of an unwinding, `Blocking` and
 //! `try_wait` return an error rather than wait; `wait` ends the process if it cannot return, because a stack that unwinds must not be paused (the thread would count as panicking for everybody).
 //!
-//! Under `panic = "abort"` nothing can unwind: a fiber that does not come out by itself in step 1 is given up silently, and what is on its stack is leaked.
+//! Under `panic = "abort"` nothing can unwind: a fiber that does not come out by itself in step 1 is given up silently, and what is on its stack is leaked
+//! (and with a scope's child, the fiber of the scope).
 //!
 //! # Stacks
 //! A stack is 256 KiB of addresses ([`Builder::stack_size`]), of which what is touched takes memory: 4 KiB for a fiber that does little. Stacks are pooled. Below each lies a guard; a fiber

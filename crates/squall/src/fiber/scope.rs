@@ -8,6 +8,9 @@
 //! it cannot wait (its fiber is dropped) it drops the children, each of which ends on the spot, or has its stack given up; and a fiber that is given up
 //! itself has the children of its scopes ended, because they may borrow from further up.
 //!
+//! A child whose stack was given up is gone, but it has not let go: it may stand in the middle of a sort of what it borrowed, or of a poll. So nobody may find
+//! that again. The scope does not return then: its fiber is given up with the child, and so on upwards, up to a fiber that borrows nothing.
+//!
 //! What cannot be dropped is a child that is on the call stack. So while one runs, its parents are *held*: the loop takes them to be on the call stack
 //! too, and carries out an abort of theirs after (`Tasks::hold`).
 
@@ -48,9 +51,11 @@ const WHAT: &str = "fiber::scope";
 /// If a child panics its siblings are cancelled, and the panic goes on here after all have ended. A panic of `body` does the same. Of several the first goes
 /// on, the rest are reported. Outside a fiber, and inside a future that is polled on its stack.
 ///
+/// If a child's stack is given up (see [the module](super#cancelling)), so is the caller's, once all children have ended: what the child borrowed may be half changed.
+///
 /// # Aborts
 /// In a destructor that runs because the fiber unwinds there is no waiting for children, as with [`wait`]: if one is left when `body` has returned, it is ended, that
-/// is reported, and the process ends.
+/// is reported, and the process ends. So it does there if a child's stack is given up.
 ///
 /// ```
 /// use squall::{fiber, net::{TcpListener, TcpStream}};
@@ -108,17 +113,15 @@ where
         fiber.note(place);
         if !fiber.park() {
             frame.children.end_children();
-            if let Err(panic) = result {
-                report_panic("the body of a fiber::scope panicked, and its fiber was cancelled then", panic);
-            }
-            if let Some(panic) = frame.children.panic.take() {
-                report_panic(
-                    "a child of a fiber::scope panicked, and the scope's fiber was cancelled",
-                    panic,
-                );
-            }
+            frame.report(result.err());
+            frame.leave_none_lost();
             fiber.unwind(WHAT);
         }
+    }
+    if frame.children.is_lost.get() {
+        frame.report(result.err());
+        frame.leave_none_lost();
+        unreachable!("one is lost");
     }
     let of_a_child = frame.children.panic.take();
     drop(frame);
@@ -143,9 +146,29 @@ struct Frame<'a> {
     children: Rc<Children>,
 }
 
+impl Frame<'_> {
+    /// The panics of a scope that does not return.
+    fn report(&self, of_body: Option<Box<dyn Any + Send>>) {
+        if let Some(panic) = of_body.filter(|panic| !panic.is::<ForcedUnwind>()) {
+            report_panic("the body of a fiber::scope panicked, and its fiber was cancelled then", panic);
+        }
+        if let Some(panic) = self.children.panic.take() {
+            report_panic("a child of a fiber::scope panicked, and the scope's fiber was cancelled", panic);
+        }
+    }
+
+    /// Does not return if the stack of a child was given up.
+    fn leave_none_lost(&self) {
+        if self.children.is_lost.get() {
+            self.fiber.give_up(WHAT);
+        }
+    }
+}
+
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
         self.children.end_children();
+        self.leave_none_lost();
         self.fiber.pop_scope();
     }
 }
@@ -162,6 +185,8 @@ pub(super) struct Children {
     living: RefCell<BTreeMap<u64, Handle>>,
     spawned: Cell<u64>,
     is_cancelled: Cell<bool>,
+    /// The stack of a child was given up: what it borrowed must not be found again.
+    pub(super) is_lost: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
 }
 
@@ -175,6 +200,7 @@ impl Children {
             outer: parent.cold().membership.as_ref().map(|membership| membership.children.clone()),
             living: RefCell::new(BTreeMap::new()),
             spawned: Cell::new(0),
+            is_lost: Cell::new(false),
             panic: Cell::new(None),
         }
     }
@@ -261,6 +287,11 @@ impl Membership {
     #[inline]
     pub(super) fn is_cancelled(&self) -> bool {
         self.children.is_cancelled.get()
+    }
+
+    /// The child's stack is given up.
+    pub(super) fn lose(&self) {
+        self.children.is_lost.set(true);
     }
 
     /// While the child runs its parents cannot be dropped.

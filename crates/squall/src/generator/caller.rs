@@ -52,6 +52,22 @@ pub struct Generator<'a, Y, S = (), R = (), X = Infallible> {
 
 impl<'a, Y: 'a, S: 'a, R: 'a, X: 'a> Generator<'a, Y, S, R, X> {
     /// A generator that has not begun: its body runs when it is started.
+    ///
+    /// The compiler does not carry the types of the generator into its body. Where a method is called on what was sent, say what that is:
+    ///
+    /// ```
+    /// use squall::generator::{Co, Generator, Step};
+    ///
+    /// let mut squares: Generator<'_, (), Option<u32>, u32> = Generator::new(async |co| {
+    ///     let n: Option<u32> = co.yield_(()).await;
+    ///     n.unwrap_or(0).pow(2)
+    /// });
+    /// // Or once for all:
+    /// let more: Generator<'_, (), Option<u32>, u32> =
+    ///     Generator::new(async |co: &Co<'_, (), Option<u32>>| co.yield_(()).await.unwrap_or(0).pow(2));
+    /// # _ = squares.start();
+    /// # assert_eq!(squares.send(Some(3)), Ok(Step::Returned(9)));
+    /// ```
     pub fn new<F>(f: F) -> Generator<'a, Y, S, R, X>
     where
         F: for<'c> AsyncFnOnce(&'c Co<'a, Y, S, X>) -> R + 'a,

@@ -32,6 +32,19 @@ pub(super) enum At {
     Catching,
 }
 
+/// What a body that delegates waits for besides its delegate, as far as is known.
+///
+/// # Invariant
+/// It is learned of bodies that stand below others on a stack, and holds until they delegate anew; so nothing that stands below such a body, which is what
+/// a run counts, changes before it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Besides {
+    Unknown,
+    Something,
+    /// Nothing; and so do the others of a run of so many that stand below it without a gap, itself included.
+    Nothing(u32),
+}
+
 pub(super) type Answer<S, X> = Result<S, Raised<X>>;
 
 /// What caller and body speak through.
@@ -46,8 +59,8 @@ pub(super) struct Channel<'a, Y, S, X> {
     pub(super) raised: Cell<Option<X>>,
     /// The channel of the generator that is resumed by a caller; null if that is this one, because nobody delegates to it.
     root: Cell<*const Channel<'a, Y, S, X>>,
-    /// Its body waits for its delegate and for nothing else, as far as is known.
-    pub(super) waits_alone: Cell<bool>,
+    /// What its body waits for besides its delegate.
+    pub(super) besides: Cell<Besides>,
     /// How often the stack of this root was changed by a body.
     pub(super) changes: Cell<usize>,
     /// The delegates of a root.
@@ -63,7 +76,7 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
             answer: Cell::new(None),
             raised: Cell::new(None),
             root: Cell::new(std::ptr::null()),
-            waits_alone: Cell::new(false),
+            besides: Cell::new(Besides::Unknown),
             changes: Cell::new(0),
             stack: UnsafeCell::new(Vec::new()),
         }
@@ -125,7 +138,7 @@ impl<'a, Y, S, X> Channel<'a, Y, S, X> {
         );
         let root = self.root();
         root.changes.set(root.changes.get().wrapping_add(1));
-        self.waits_alone.set(false);
+        self.besides.set(Besides::Unknown);
         // SAFETY: the frame is alive, and it is not the root, which is being resumed; so these are two stacks. As in `top`.
         unsafe {
             let theirs = std::mem::take(&mut *channel_of(frame).stack.get());

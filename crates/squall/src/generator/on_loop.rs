@@ -138,7 +138,7 @@ impl fmt::Debug for Wait {
 /// It may delegate to generators of the same kind. Aborting the task drops the generator where it waits, innermost delegates first.
 ///
 /// # Panics
-/// Outside a loop.
+/// Outside a loop. The task, if the generator was started already, has ended, or awaits anything but its yields: its handle says so.
 #[track_caller]
 pub fn spawn_generator<R: 'static>(
     mut generator: Generator<'static, Wait, io::Result<()>, R>,
