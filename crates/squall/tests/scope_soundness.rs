@@ -16,6 +16,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use trace::{Trace, at_drop, settle, virtual_loop};
 
+type BoxedScope = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Polls a future on the current loop as the task that runs, once.
 fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> impl Future<Output = Poll<F::Output>> {
     poll_fn(move |cx| Poll::Ready(future.as_mut().poll(cx)))
@@ -110,7 +112,7 @@ fn a_scope_that_is_dropped_drops_its_children_and_then_its_body_whenever_it_is_d
 fn a_scope_may_be_dropped_between_turns_under_another_loop_and_after_its_own_has_ended() {
     for place in 0..3 {
         let trace = Trace::default();
-        let shared: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>> = Rc::default();
+        let shared: Rc<RefCell<Option<BoxedScope>>> = Rc::default();
         let left = Rc::new(RefCell::new(Vec::new()));
         let event_loop = virtual_loop();
         *shared.borrow_mut() = Some(Box::pin({
@@ -157,7 +159,7 @@ fn a_scope_may_be_dropped_between_turns_under_another_loop_and_after_its_own_has
 #[test]
 #[should_panic(expected = "a scope was used on another event loop than it was opened on")]
 fn a_scope_that_is_polled_on_another_loop_says_so() {
-    let shared: Rc<RefCell<Pin<Box<dyn Future<Output = ()>>>>> = Rc::new(RefCell::new(Box::pin(async {
+    let shared: Rc<RefCell<BoxedScope>> = Rc::new(RefCell::new(Box::pin(async {
         scope(async |s| {
             s.spawn(pending::<()>());
         })
