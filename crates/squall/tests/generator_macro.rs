@@ -1,6 +1,8 @@
 //! Bodies that say `yield`: in each place where an expression may stand, without a warning.
 #![cfg(feature = "macros")]
 #![deny(warnings)]
+// What a macro must take is not what one would write.
+#![allow(clippy::never_loop, clippy::same_item_push)]
 
 use squall::generator::{AsyncGenerator, Generator, Raised, Step};
 use squall::{async_generator, generator};
