@@ -74,7 +74,7 @@ async fn a_fibers_panic_is_the_scopes() {
 #[squall::test]
 async fn a_fiber_waits_for_a_scope_whose_children_borrow_from_its_stack() {
     let fiber = fiber::spawn(|| {
-        let words = vec!["one".to_owned(), "three".to_owned()];
+        let words = ["one".to_owned(), "three".to_owned()];
         fiber::wait(scope(async |s| {
             let lengths: Vec<_> = words
                 .iter()
