@@ -44,6 +44,15 @@
 //! combinator stops polling the scope's future without dropping it, the children stand still with it. [`spawn_task`](Scope::spawn_task) spawns a task of the loop, which may not borrow, and runs
 //! whoever polls the scope.
 
+/// The chapters of the guide: their code is compiled and run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../../docs/scopes.md")]
+    mod english {}
+    #[doc = include_str!("../../../../docs/scopes.zh-CN.md")]
+    mod chinese {}
+}
+
 // Level 6. Read family.rs first, then run.rs and node.rs.
 mod ambient;
 mod child;
