@@ -43,7 +43,7 @@
 //!
 //! # Modules
 //!
-//! [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
+//! [`mod@scope`] structured concurrency · [`time`] sleeps, timeouts and intervals · [`sync`] work queue and oneshot · [`net`] TCP · [`io`] readiness of any descriptor ·
 //! [`blocking`] the pool for work that blocks · [`callback`] functions that the loop calls · [`signal`] the system's signals ·
 //! [`mod@generator`] functions that pause at `yield`, with or without a loop · [`fiber`] functions that wait at any depth of calls, on stacks of their own.
 //!

@@ -21,3 +21,10 @@ fn misuse_of_generators_does_not_compile() {
 fn misuse_of_fibers_does_not_compile() {
     trybuild::TestCases::new().compile_fail("tests/ui/fiber_*.rs");
 }
+
+/// What keeps borrowing children sound: they borrow what encloses the scope and nothing of the body's; handles and scopes stay inside; what the loop runs by itself borrows nothing.
+#[cfg(feature = "fiber")]
+#[test]
+fn misuse_of_scopes_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/ui/scope_*.rs");
+}
