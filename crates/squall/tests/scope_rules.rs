@@ -26,7 +26,7 @@ fn endless(trace: &Trace, name: &str) -> impl Future<Output = ()> + use<> {
 
 #[test]
 fn every_row_of_the_table_names_a_test_that_is_here() {
-    let source = include_str!("scope_rules.rs");
+    let source = concat!(include_str!("scope_rules.rs"), include_str!("scope_start.rs"));
     for table in [include_str!("../../../docs/scopes.md"), include_str!("../../../docs/scopes.zh-CN.md")] {
         let head = table.lines().position(|line| line.starts_with("| trio, asyncio")).unwrap();
         let rows = table.lines().skip(head + 2).take_while(|line| line.starts_with('|'));
@@ -143,67 +143,6 @@ async fn spawn_returns_before_the_child_runs() {
     })
     .await;
     assert_eq!(trace.take(), ["spawned", "child"]);
-}
-
-#[squall::test]
-async fn start_gives_what_the_child_says() {
-    let begin = Instant::now();
-    scope(async |s| {
-        let said = s.start(|ready| async move {
-            sleep(SECOND).await;
-            ready.send(8888);
-            sleep(SECOND).await;
-        });
-        assert_eq!((said.await, begin.elapsed()), (8888, SECOND));
-    })
-    .await;
-    assert_eq!(begin.elapsed(), 2 * SECOND);
-}
-
-#[squall::test]
-async fn start_gives_an_error_from_before_the_child_is_ready() {
-    let outcome = try_scope(async |s| {
-        let first = s.start(|ready: squall::scope::Ready<'_, u32>| async move {
-            sleep(SECOND).await;
-            let _never = ready;
-            Err::<(), _>("the port is taken")
-        });
-        assert_eq!(first.await, Err("the port is taken"));
-        let second = s.start(|ready| async move {
-            ready.send(2);
-            Err::<(), _>("later")
-        });
-        assert_eq!(second.await, Ok(2));
-        pending::<Result<(), &str>>().await
-    })
-    .await;
-    assert_eq!(outcome.unwrap_err().first(), Some(&"later"));
-}
-
-#[squall::test]
-#[should_panic(expected = "has ended without saying that it is ready: call ready.send(…) in it")]
-async fn start_panics_when_the_child_never_says_it() {
-    scope(async |s| {
-        s.start(|ready: squall::scope::Ready<'_, u32>| async move { drop(ready) }).await;
-    })
-    .await;
-}
-
-#[squall::test]
-async fn start_given_up_drops_the_child() {
-    let trace = Trace::default();
-    scope(async |s| {
-        let said = trace.at_drop("child");
-        let starting = s.start(|ready: squall::scope::Ready<'_, ()>| async move {
-            let _held = (said, ready);
-            pending::<()>().await;
-        });
-        assert!(timeout(SECOND, starting).await.is_err());
-        yield_now().await;
-        yield_now().await;
-        assert_eq!(trace.take(), ["child"]);
-    })
-    .await;
 }
 
 #[squall::test]
@@ -343,22 +282,6 @@ async fn until_stop_loses_nothing() {
     .await;
     queue.put("an item").await.unwrap();
     assert_eq!(queue.get().await.unwrap(), "an item");
-}
-
-#[squall::test]
-async fn a_pending_start_keeps_the_scope_open() {
-    let begin = Instant::now();
-    scope(async |s| {
-        s.spawn(async move {
-            let said = s.start(|ready| async move {
-                sleep(4 * SECOND).await;
-                ready.send(());
-            });
-            said.await;
-        });
-    })
-    .await;
-    assert_eq!(begin.elapsed(), 4 * SECOND);
 }
 
 #[squall::test]

@@ -61,12 +61,14 @@ mod body;
 mod current;
 mod overflow;
 mod scope;
+mod scoped;
 mod spawn;
 mod wait;
 
 pub use arena::StackTotals;
 pub use blocking::Blocking;
-pub use scope::{Scope, ScopedHandle, scope};
+pub use scope::{Scope, scope};
+pub use scoped::ScopedHandle;
 pub use spawn::{Builder, spawn, stacks};
 pub use wait::{
     Cancelled, is_cancellation, is_cancelled, is_current, sleep, stack_high_water, try_wait, wait, yield_now,

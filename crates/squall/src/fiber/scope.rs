@@ -17,24 +17,20 @@
 use super::arena::Stacks;
 use super::body::FiberTask;
 use super::current::{Fiber, here};
+use super::scoped::{End, ScopedHandle};
 use super::spawn::Builder;
-use super::wait::wait;
 use crate::event_loop;
 use crate::task::{
-    self, ForcedUnwind, Handle, JoinError, Tasks, WaitingOn, abort_anywhere, drop_foreign, handle_of,
-    message_of, note_waiting_for, report_panic, wake_quietly,
+    self, ForcedUnwind, Handle, JoinError, Tasks, handle_of, message_of, report_panic, wake_quietly,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 const WHAT: &str = "fiber::scope";
 
@@ -276,13 +272,6 @@ pub(super) struct Membership {
     end: Rc<End>,
 }
 
-/// The end of a child, and who waits for it. Not a channel's: one whose sender is leaked would never end.
-#[derive(Default)]
-struct End {
-    has_come: Cell<bool>,
-    waiter: Cell<Option<Waker>>,
-}
-
 impl Membership {
     #[inline]
     pub(super) fn is_cancelled(&self) -> bool {
@@ -459,58 +448,5 @@ impl Builder {
         T: 'scope,
     {
         scope.begin(&self, f, Location::caller())
-    }
-}
-
-/// The handle of a scope's child: [`join`](Self::join) it, await it, or drop it and leave it to the scope.
-pub struct ScopedHandle<'scope, T> {
-    /// `None` for one that never was.
-    child: Option<(Handle, Rc<End>)>,
-    /// Where the child leaves its value.
-    value: Rc<Cell<Option<Result<T, JoinError>>>>,
-    place: &'static Location<'static>,
-    scope: PhantomData<&'scope ()>,
-}
-
-impl<T> ScopedHandle<'_, T> {
-    /// Waits for the child's value.
-    ///
-    /// # Errors
-    /// If the child was cancelled, could not be started, or panicked (then the scope goes on with the panic itself, when all its children have ended).
-    ///
-    /// # Panics
-    /// Where [`wait`] does.
-    #[track_caller]
-    pub fn join(mut self) -> Result<T, JoinError> {
-        self.place = Location::caller();
-        wait(self)
-    }
-
-    /// Ends the child where it waits, at once unless it is on the call stack.
-    pub fn abort(&self) {
-        if let Some((handle, _)) = &self.child {
-            abort_anywhere(*handle);
-        }
-    }
-}
-
-impl<T> Future for ScopedHandle<'_, T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((handle, end)) = &self.child {
-            if !end.has_come.get() {
-                drop_foreign(end.waiter.replace(Some(cx.waker().clone())));
-                note_waiting_for(WaitingOn::Join, handle.slot(), Some(self.place));
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(self.value.take().unwrap_or_else(|| Err(JoinError::cancelled())))
-    }
-}
-
-impl<T> fmt::Debug for ScopedHandle<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedHandle").finish_non_exhaustive()
     }
 }

@@ -140,28 +140,27 @@ impl Tasks {
     }
 }
 
-/// The polls inside run under a timeout.
-pub(crate) struct UnderTimeout {
-    before: Option<u64>,
+/// The polls inside run under a timeout, until that is dropped.
+pub(crate) struct UnderTimeout<'a> {
+    tasks: Option<&'a Tasks>,
+    before: u64,
 }
 
-impl UnderTimeout {
+impl UnderTimeout<'_> {
     #[inline]
-    pub(crate) fn until(deadline_ns: u64) -> UnderTimeout {
-        let before = context::current().map(|tasks| {
-            let before = tasks.timeout_ns.get();
-            tasks.timeout_ns.set(before.min(deadline_ns));
-            before
-        });
-        UnderTimeout { before }
+    pub(crate) fn until(deadline_ns: u64) -> Self {
+        let tasks = context::current();
+        let before =
+            tasks.map_or(NEVER, |tasks| tasks.timeout_ns.replace(deadline_ns.min(tasks.timeout_ns.get())));
+        UnderTimeout { tasks, before }
     }
 }
 
-impl Drop for UnderTimeout {
+impl Drop for UnderTimeout<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let (Some(before), Some(tasks)) = (self.before, context::current()) {
-            tasks.timeout_ns.set(before);
+        if let Some(tasks) = self.tasks {
+            tasks.timeout_ns.set(self.before);
         }
     }
 }
