@@ -123,7 +123,7 @@ async fn an_error_that_comes_while_the_scope_ends_is_kept() {
 #[test]
 fn a_wake_of_one_child_among_ten_thousand_polls_exactly_one() {
     virtual_loop().run_until(async {
-        const MANY: usize = 10_000;
+        const MANY: usize = if cfg!(miri) { 100 } else { 10_000 };
         let left: Vec<_> = (0..MANY).map(|_| Cell::new(None::<Waker>)).collect();
         let polls: Vec<_> = (0..MANY).map(|_| Cell::new(0)).collect();
         scope(async |s| {
@@ -133,11 +133,11 @@ fn a_wake_of_one_child_among_ten_thousand_polls_exactly_one() {
             yield_now().await;
             yield_now().await;
             assert!(polls.iter().all(|polls| polls.get() == 1));
-            left[7_777].take().unwrap().wake();
+            left[77].take().unwrap().wake();
             yield_now().await;
             yield_now().await;
             assert_eq!(polls.iter().map(Cell::get).sum::<u32>(), MANY as u32 + 1);
-            assert_eq!(polls[7_777].get(), 2);
+            assert_eq!(polls[77].get(), 2);
             for waker in left.iter().filter_map(Cell::take) {
                 waker.wake();
             }

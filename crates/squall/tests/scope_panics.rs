@@ -130,6 +130,7 @@ fn a_panic_of_a_destructor_ends_the_scope_as_any_other() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no processes there")]
 fn of_several_panics_the_first_goes_on_and_the_rest_are_reported() {
     let output = alone("of_several_panics_the_first_goes_on_and_the_rest_are_reported", &[], || {
         let text = panic_in(async || {
@@ -188,6 +189,7 @@ fn a_scope_that_is_dropped_passes_a_destructors_panic_to_whoever_drops_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no processes there")]
 fn a_scope_that_is_dropped_while_its_thread_unwinds_reports_and_does_not_abort() {
     let output =
         alone("a_scope_that_is_dropped_while_its_thread_unwinds_reports_and_does_not_abort", &[], || {

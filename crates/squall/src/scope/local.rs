@@ -154,6 +154,10 @@ struct Held<T: 'static> {
 
 impl<T: 'static> Held<T> {
     fn swap(&mut self) {
+        // Outside a task there is nothing to swap with, and the future keeps its value for later.
+        if current().is_none_or(|tasks| tasks.current_slot().is_none()) {
+            return;
+        }
         let other = self.local.find();
         let mine = std::mem::replace(&mut self.value, other);
         self.local.replace(mine);

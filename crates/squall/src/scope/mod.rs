@@ -83,7 +83,7 @@ pub use start::{Ready, Starting};
 pub use stop::{UntilStop, is_stopping, until_stop};
 pub use token::{CancelToken, TokenCancelled};
 
-use crate::task::Member;
+use crate::task::{Member, drop_quietly, report_panic};
 use family::Shared;
 use run::Run;
 use std::fmt;
@@ -129,7 +129,7 @@ where
         match (output, scope.shared.family.take_panic()) {
             (Some(output), None) => output,
             (output, Some(panic)) => {
-                drop(output);
+                go_on_without(output);
                 resume_unwind(panic)
             }
             (None, None) => unreachable!("only a panic ends the body of a scope"),
@@ -190,7 +190,7 @@ where
         // In any case: the scope's state may outlive what its errors borrow.
         let failures = shared.failures.take();
         if let Some(panic) = shared.family.take_panic() {
-            drop((output, failures));
+            go_on_without((output, failures));
             resume_unwind(panic);
         }
         let mut failures = failures.into_iter();
@@ -201,6 +201,13 @@ where
             (None, None, Some(Some(output))) => Ok(output),
             (None, None, _) => unreachable!("a body without a value has failed or was cancelled"),
         }
+    }
+}
+
+/// Drops what a panic makes worthless: the panic itself is to go on.
+fn go_on_without<T>(value: T) {
+    if let Some(second) = drop_quietly(value) {
+        report_panic("what a scope would have given panicked in its destructor, after another panic", second);
     }
 }
 

@@ -46,6 +46,18 @@ pub struct CancelToken {
 #[derive(Default)]
 struct Inner {
     state: Mutex<State>,
+    /// Kept, since cancelling comes through it.
+    parent: Option<Arc<Inner>>,
+}
+
+/// A long line of tokens is let go without recursion.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(token) = parent {
+            parent = Arc::into_inner(token).and_then(|mut token| token.parent.take());
+        }
+    }
 }
 
 #[derive(Default)]
@@ -71,7 +83,8 @@ impl CancelToken {
     /// A token that is cancelled when this one is; cancelling it leaves this one alone.
     #[must_use]
     pub fn child(&self) -> CancelToken {
-        let child = CancelToken::new();
+        let inner = Inner { state: Mutex::default(), parent: Some(self.inner.clone()) };
+        let child = CancelToken { inner: Arc::new(inner) };
         let mut state = self.inner.lock();
         match &state.cause {
             Some(cause) => child.inner.lock().cause = Some(cause.clone()),
