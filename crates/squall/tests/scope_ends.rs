@@ -285,7 +285,8 @@ fn a_task_local_that_was_given_a_future_is_kept_while_no_task_polls_it() {
 
 #[test]
 fn task_locals_and_their_destructors_may_do_what_they_like() {
-    static NOISY: TaskLocal<Rc<trace::AtDrop<Box<dyn FnOnce()>>>> = TaskLocal::new();
+    type Noise = trace::AtDrop<Box<dyn FnOnce()>>;
+    static NOISY: TaskLocal<Rc<Noise>> = TaskLocal::new();
     let trace = Trace::default();
     let event_loop = virtual_loop();
     event_loop.spawn({
