@@ -50,7 +50,7 @@ const WHAT: &str = "fiber::scope";
 /// If a child's stack is given up (see [the module](super#cancelling)), so is the caller's, once all children have ended: what the child borrowed may be half changed.
 ///
 /// # Aborts
-/// In a destructor that runs because the fiber unwinds there is no waiting for children, as with [`wait`]: if one is left when `body` has returned, it is ended, that
+/// In a destructor that runs because the fiber unwinds there is no waiting for children, as with [`wait`](super::wait()): if one is left when `body` has returned, it is ended, that
 /// is reported, and the process ends. So it does there if a child's stack is given up.
 ///
 /// ```
