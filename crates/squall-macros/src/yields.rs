@@ -109,10 +109,11 @@ impl VisitMut for Yields {
     fn visit_block_mut(&mut self, block: &mut Block) {
         let last = block.stmts.len().saturating_sub(1);
         for statement in block.stmts.iter_mut().take(last) {
-            if let Stmt::Macro(called) = statement
-                && is_call(&called.mac)
-            {
-                called.semi_token.get_or_insert_default();
+            match statement {
+                Stmt::Macro(called) if is_call(&called.mac) => {
+                    called.semi_token.get_or_insert_default();
+                }
+                _ => {}
             }
         }
         visit_block_mut(self, block);
