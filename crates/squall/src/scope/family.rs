@@ -340,6 +340,11 @@ impl Family {
         if panic.is::<ForcedUnwind>() {
             resume_unwind(panic);
         }
+        if self.state.get() == State::Closed {
+            // A task that outlived the scope: shielded, or on the call stack when the scope was dropped.
+            report_panic("a task panicked after its scope was dropped", panic);
+            return;
+        }
         match self.panic.take() {
             None => self.panic.set(Some(panic)),
             first => {
