@@ -120,3 +120,39 @@ fn a_fiber_that_is_unwound_in_a_childs_destructor_drops_the_other_children_all_t
     });
     assert_eq!(trace.take(), ["child 2", "child 1", "child 0", "body"]);
 }
+
+#[cfg(feature = "fiber")]
+#[test]
+fn a_child_that_is_woken_while_a_destructor_pauses_the_fiber_that_drops_it_is_not_looked_at_again() {
+    use squall::fiber;
+    virtual_loop().run_until(async {
+        let fiber = fiber::spawn(|| {
+            let left = RefCell::<Option<Waker>>::default();
+            let mut future = Box::pin(scope(async |s| {
+                drop(s.spawn(poll_fn::<(), _>(|cx| {
+                    *left.borrow_mut() = Some(cx.waker().clone());
+                    Poll::Pending
+                })));
+                s.spawn(async {
+                    let _waits = at_drop(|| {
+                        // The older one is marked in the turn that passes here, and then dropped.
+                        left.take().unwrap().wake();
+                        fiber::yield_now();
+                        fiber::yield_now();
+                    });
+                    pending::<()>().await;
+                });
+                yield_now().await;
+                yield_now().await;
+                s.stop(Duration::ZERO);
+                pending::<()>().await;
+            }));
+            for _ in 0..6 {
+                assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                fiber::yield_now();
+            }
+            assert!(left.borrow().is_none(), "it was dropped");
+        });
+        fiber.await.unwrap();
+    });
+}

@@ -313,6 +313,10 @@ impl Family {
     unsafe fn forget(&self, child: Child) {
         // SAFETY: by the contract; out of the list it is not the scope's any more.
         let panic = unsafe {
+            // Its poll, or a destructor before it, may have paused a fiber, and the loop marked it meanwhile.
+            if child.as_ref().member.take_mark() {
+                self.group.forget_mark(child.cast());
+            }
             self.children.remove(child);
             Head::leave_scope(child)
         };

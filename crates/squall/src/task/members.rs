@@ -67,6 +67,12 @@ impl Group {
         self.ready.borrow_mut().clear();
     }
 
+    /// Takes one that goes from the list of those that were marked.
+    #[cold]
+    pub(crate) fn forget_mark(&self, member: NonNull<Member>) {
+        self.ready.borrow_mut().retain(|marked| *marked != member);
+    }
+
     /// Nobody will poll them any more.
     pub(crate) fn end(&self) {
         drop_foreign(self.waker.take());
