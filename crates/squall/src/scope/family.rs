@@ -313,6 +313,10 @@ impl Family {
     unsafe fn forget(&self, child: Child) {
         // SAFETY: by the contract; out of the list it is not the scope's any more.
         let panic = unsafe {
+            // Its poll, or a destructor before it, may have paused a fiber, and the loop marked it meanwhile.
+            if child.as_ref().member.take_mark() {
+                self.group.forget_mark(child.cast());
+            }
             self.children.remove(child);
             Head::leave_scope(child)
         };
@@ -339,6 +343,11 @@ impl Family {
         self.begin_cancelling();
         if panic.is::<ForcedUnwind>() {
             resume_unwind(panic);
+        }
+        if self.state.get() == State::Closed {
+            // A task that outlived the scope: shielded, or on the call stack when the scope was dropped.
+            report_panic("a task panicked after its scope was dropped", panic);
+            return;
         }
         match self.panic.take() {
             None => self.panic.set(Some(panic)),

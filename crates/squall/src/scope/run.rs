@@ -141,16 +141,20 @@ impl<M: Mode, B: Future> Drop for Run<M, B> {
             return;
         }
         family.begin_cancelling();
-        // An abort of a task may be where the fiber that this runs on is unwound.
+        // A destructor, of a child or of a task that is aborted, may be where the fiber that this runs on is unwound. That does not spare the others: what is behind a slot must not
+        // outlive the group. Each round drops one at least.
+        let mut forced = None;
         // SAFETY: this is the scope's drop; what `ready` may hold (of a poll that was unwound) is not looked at any more.
-        let children = catch_unwind(AssertUnwindSafe(|| unsafe { family.drop_those_present() }));
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { family.drop_those_present() })) {
+            forced.get_or_insert(panic);
+        }
         // SAFETY: it is being dropped.
         let of_body = unsafe { self.drop_body() };
         let of_output = self.output.take().and_then(drop_quietly);
         family.close();
         // What is left of the scope's state may outlive what its errors borrow.
         let of_failures = catch_unwind(AssertUnwindSafe(|| M::clear(&shared.failures))).err();
-        let panics = [children.err(), family.take_panic(), of_body, of_output, of_failures];
+        let panics = [forced, family.take_panic(), of_body, of_output, of_failures];
         let mut panics = panics.into_iter().flatten();
         let Some(first) = panics.next() else { return };
         for panic in panics {

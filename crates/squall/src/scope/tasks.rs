@@ -5,10 +5,11 @@ use super::family::{Membership, Shared};
 use super::mode::{Mode, Outcome, ValueOf};
 use super::{Scope, family};
 use crate::event_loop::{self, CatchUnwind, catch_unwind};
-use crate::task::NewTask;
+use crate::task::{ForcedUnwind, NewTask};
 use crate::time::{Elapsed, timeout};
 use std::future::Future;
-use std::panic::Location;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -126,7 +127,7 @@ where
     M: Mode,
 {
     let owned = Owned {
-        future: catch_unwind(future),
+        future: ManuallyDrop::new(catch_unwind(future)),
         settle,
         membership: Membership { shared: shared.clone(), number },
     };
@@ -141,9 +142,9 @@ where
 /// The future of such a task: what it fails or panics with is the scope's.
 ///
 /// # Invariant
-/// `future` is pinned structurally: never moved, and dropped in place.
+/// `future` is pinned structurally: never moved, and dropped in place, by `drop` alone.
 struct Owned<F: Future, M: Mode, V> {
-    future: CatchUnwind<F>,
+    future: ManuallyDrop<CatchUnwind<F>>,
     settle: fn(F::Output) -> Result<V, M::Failure>,
     // Dropped last: then nothing of the task is left.
     membership: Membership<M>,
@@ -156,7 +157,7 @@ impl<F: Future, M: Mode, V> Future for Owned<F, M, V> {
         // SAFETY: the future is not moved: the invariant.
         let (future, settle, shared) = unsafe {
             let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.future), this.settle, &this.membership.shared)
+            (Pin::new_unchecked(&mut *this.future), this.settle, &this.membership.shared)
         };
         let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
         Poll::Ready(match output {
@@ -173,5 +174,18 @@ impl<F: Future, M: Mode, V> Future for Owned<F, M, V> {
                 None
             }
         })
+    }
+}
+
+/// The panic of a destructor is the scope's too: the handle gives no more than that there is no value.
+impl<F: Future, M: Mode, V> Drop for Owned<F, M, V> {
+    fn drop(&mut self) {
+        // SAFETY: dropped in place, once: the invariant.
+        let dropping = || unsafe { ManuallyDrop::drop(&mut self.future) };
+        match std::panic::catch_unwind(AssertUnwindSafe(dropping)) {
+            Ok(()) => {}
+            Err(forced) if forced.is::<ForcedUnwind>() => resume_unwind(forced),
+            Err(panic) => self.membership.shared.family.panicked(panic, || ()),
+        }
     }
 }

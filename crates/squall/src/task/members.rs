@@ -67,6 +67,12 @@ impl Group {
         self.ready.borrow_mut().clear();
     }
 
+    /// Takes one that goes from the list of those that were marked.
+    #[cold]
+    pub(crate) fn forget_mark(&self, member: NonNull<Member>) {
+        self.ready.borrow_mut().retain(|marked| *marked != member);
+    }
+
     /// Nobody will poll them any more.
     pub(crate) fn end(&self) {
         drop_foreign(self.waker.take());
@@ -202,8 +208,10 @@ impl Tasks {
     }
 
     /// The task that must be polled for a group's sake, if it waits. Groups on the way are marked.
+    ///
+    /// Scopes that were polled with the wakers of their own children stand in a ring, which leads to no task: so no more steps than there are slots.
     fn raise(&self, mut group: *const Group) -> Option<u32> {
-        loop {
+        for _ in 0..self.fresh.get() {
             // SAFETY: its member is there (`mark`), and no user code has run since; so it is by its invariant.
             let waker = unsafe { (*group).waker.take() }?;
             let Some(handle) = handle_of(&waker) else {
@@ -232,6 +240,7 @@ impl Tasks {
                 Phase::Free | Phase::Dropping | Phase::Done => return None,
             }
         }
+        None
     }
 
     /// Runs the poll of a member, within the poll of its scope: as its own coroutine, with a budget of its own.
