@@ -2,7 +2,7 @@
 
 use super::family::Family;
 use super::node::{self, Head, Status};
-use crate::task::{JoinHandle, WaitingOn, note_waiting_for, report_panic, wake};
+use crate::task::{JoinHandle, WaitingOn, note_waiting_for, report_panic};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -65,10 +65,7 @@ impl<'scope, T> Child<'scope, T> {
     /// Others are not concerned. To cancel some children with a reason, and to hear of it, give them a [`try_scope`](super::try_scope) of their own.
     pub fn abort(&self) {
         if let Some(head) = self.head() {
-            head.is_aborted.set(true);
-            if let Some(handle) = head.member.handle() {
-                wake(handle);
-            }
+            head.abort();
         } else if let Inner::Task(task) = &self.inner {
             task.abort();
         }

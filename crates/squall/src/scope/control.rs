@@ -6,7 +6,7 @@ use super::stop::UntilStop;
 use super::watch::{Signals, own_waker};
 use super::{CancelToken, Scope};
 use crate::signal::{SignalKind, signal};
-use crate::time::{Instant, sleep_until};
+use crate::time::Instant;
 use std::borrow::Cow;
 use std::future::IntoFuture;
 use std::io;
@@ -49,11 +49,7 @@ impl<E> Scope<'_, '_, Fails<E>> {
         let at = Location::caller();
         let family = &self.shared.family;
         family.surroundings.tighten(deadline.ns());
-        let is_nearer =
-            family.watch.borrow().deadline.as_ref().is_none_or(|(sleep, _)| deadline < sleep.deadline());
-        if is_nearer {
-            family.watch(|watch| watch.deadline = Some((sleep_until(deadline), at)));
-        }
+        family.bring_forward(|watch| &mut watch.deadline, deadline, at);
     }
 
     /// Cancels the scope when the token is cancelled.

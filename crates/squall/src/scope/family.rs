@@ -284,8 +284,11 @@ impl Family {
                 // SAFETY: by the contract, and it has ended.
                 unsafe { self.forget(child) };
             }
-            // SAFETY: as above.
-            Err(panic) => self.panicked(panic, || unsafe { self.drop_child(child) }),
+            Err(panic) => {
+                // SAFETY: as above.
+                unsafe { self.drop_child(child) };
+                self.panicked(panic);
+            }
         }
     }
 
@@ -301,7 +304,7 @@ impl Family {
         // SAFETY: by the contract, and it has ended.
         unsafe { self.forget(child) };
         if let Some(panic) = panic {
-            self.panicked(panic, || ());
+            self.panicked(panic);
         }
     }
 
@@ -321,7 +324,7 @@ impl Family {
             Head::leave_scope(child)
         };
         if let Some(panic) = panic {
-            self.panicked(panic, || ());
+            self.panicked(panic);
         }
     }
 
@@ -335,11 +338,10 @@ impl Family {
         }
     }
 
-    /// Keeps the first panic for the scope's end, and ends the rest; `tidy` runs before.
+    /// Keeps the first panic for the scope's end, and ends the rest. Called when all is in order.
     ///
     /// The unwinding of a cancelled fiber, on whose stack an executor of others polls this scope, is none: it goes on.
-    pub(super) fn panicked(&self, panic: Panic, tidy: impl FnOnce()) {
-        tidy();
+    pub(super) fn panicked(&self, panic: Panic) {
         self.begin_cancelling();
         if panic.is::<ForcedUnwind>() {
             resume_unwind(panic);
@@ -398,14 +400,8 @@ impl Family {
 
     /// Has those dropped that are there: children in the scope's next poll, each in its own turn.
     pub(super) fn abort_those_present(&self) {
-        self.children.for_each(|child| {
-            // SAFETY: it is in the list.
-            let head = unsafe { child.as_ref() };
-            head.is_aborted.set(true);
-            if let Some(handle) = head.member.handle() {
-                wake(handle);
-            }
-        });
+        // SAFETY: it is in the list.
+        self.children.for_each(|child| unsafe { child.as_ref() }.abort());
         let tasks: Vec<_> =
             self.owned.borrow().values().filter(|task| !task.is_shielded).map(|task| task.handle).collect();
         tasks.into_iter().rev().for_each(abort_anywhere);

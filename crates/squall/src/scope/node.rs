@@ -14,7 +14,7 @@
 
 use super::family::Shared;
 use super::mode::{Mode, Outcome, ValueOf};
-use crate::task::{Member, drop_foreign, drop_quietly, report_panic, wake_quietly};
+use crate::task::{Member, drop_foreign, drop_quietly, report_panic, wake, wake_quietly};
 use std::alloc::{Layout, dealloc};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -136,6 +136,14 @@ impl Head {
         self.status.get()
     }
 
+    /// Has the child dropped, in the next poll of its scope.
+    pub(super) fn abort(&self) {
+        self.is_aborted.set(true);
+        if let Some(handle) = self.member.handle() {
+            wake(handle);
+        }
+    }
+
     /// Whoever awaits the child; one that awaited before is forgotten.
     pub(super) fn set_joiner(&self, waker: &Waker) {
         let waker = waker.clone();
@@ -190,14 +198,8 @@ impl Head {
     /// The scope owned it, and does not any more.
     #[inline]
     pub(super) unsafe fn leave_scope(child: Child) -> Option<Box<dyn Any + Send>> {
-        // SAFETY: it is live.
-        let head = unsafe { child.as_ref() };
-        head.has_scope.set(false);
-        if head.has_handle.get() {
-            return None;
-        }
-        // SAFETY: nobody owns it any more.
-        unsafe { Head::let_go(child) }
+        // SAFETY: by the contract.
+        unsafe { Head::leave(child, |head| &head.has_scope, |head| &head.has_handle) }
     }
 
     /// The handle lets go.
@@ -206,10 +208,24 @@ impl Head {
     /// The handle owned it, and does not any more.
     #[inline]
     pub(super) unsafe fn leave_handle(child: Child) -> Option<Box<dyn Any + Send>> {
+        // SAFETY: by the contract.
+        unsafe { Head::leave(child, |head| &head.has_handle, |head| &head.has_scope) }
+    }
+
+    /// One owner lets go; frees the child if the other has.
+    ///
+    /// # Safety
+    /// That one owned it, and does not any more.
+    #[inline]
+    unsafe fn leave(
+        child: Child,
+        owner: fn(&Head) -> &Cell<bool>,
+        other: fn(&Head) -> &Cell<bool>,
+    ) -> Option<Box<dyn Any + Send>> {
         // SAFETY: it is live.
         let head = unsafe { child.as_ref() };
-        head.has_handle.set(false);
-        if head.has_scope.get() {
+        owner(head).set(false);
+        if other(head).get() {
             return None;
         }
         // SAFETY: nobody owns it any more.

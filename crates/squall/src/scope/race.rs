@@ -94,11 +94,7 @@ where
                     })
                 })
                 .collect();
-            let mut errors = Vec::new();
-            for child in children {
-                errors.push(child.await);
-            }
-            Ok(errors)
+            Ok(values(children).await)
         })
         .await;
         match won {
@@ -131,11 +127,7 @@ where
     async move {
         scope(async |s| {
             let children: Vec<_> = futures.into_iter().map(|future| s.spawn(future)).collect();
-            let mut outputs = Vec::with_capacity(children.len());
-            for child in children {
-                outputs.push(child.await);
-            }
-            outputs
+            values(children).await
         })
         .await
     }
@@ -165,11 +157,7 @@ where
     async move {
         let joined = try_scope::<_, E, _>(async |s| {
             let children: Vec<Child<'_, T>> = futures.into_iter().map(|future| s.spawn(future)).collect();
-            let mut outputs = Vec::with_capacity(children.len());
-            for child in children {
-                outputs.push(child.await);
-            }
-            Ok(outputs)
+            Ok(values(children).await)
         })
         .await;
         joined.map_err(first_error)
@@ -271,6 +259,15 @@ where
         .await;
         done.map_err(first_error)
     }
+}
+
+/// The children's values, in their order.
+async fn values<T>(children: Vec<Child<'_, T>>) -> Vec<T> {
+    let mut values = Vec::with_capacity(children.len());
+    for child in children {
+        values.push(child.await);
+    }
+    values
 }
 
 #[track_caller]

@@ -57,7 +57,7 @@ impl<M: Mode, B: Future> Run<M, B> {
         let second = unsafe { self.drop_body() };
         let family = &self.shared.family;
         for panic in panic.into_iter().chain(second) {
-            family.panicked(panic, || ());
+            family.panicked(panic);
         }
         if family.is_open() && family.has_children() {
             self.note_end_of_body();
@@ -118,7 +118,7 @@ impl<M: Mode, B: Future> Future for Run<M, B> {
                 family.cut();
                 // SAFETY: pinned, and its poll is over.
                 if let Some(panic) = unsafe { this.drop_body() } {
-                    family.panicked(panic, || ());
+                    family.panicked(panic);
                 }
             }
         }

@@ -41,11 +41,7 @@ impl<'scope, M: Mode> Scope<'scope, '_, M> {
         F: Future + 'static,
         F::Output: Outcome<M>,
     {
-        let place = Location::caller();
-        match self.shared.family.admit() {
-            Some((_, number)) => own(&self.shared, number, future, Outcome::settle, false, None, place),
-            None => Child::refused(&self.shared.family),
-        }
+        self.begin_task(None, future, Location::caller())
     }
 
     /// As [`spawn_task`](Self::spawn_task), with a name for messages, reports and trees.
@@ -62,11 +58,22 @@ impl<'scope, M: Mode> Scope<'scope, '_, M> {
         F: Future + 'static,
         F::Output: Outcome<M>,
     {
-        let place = Location::caller();
+        self.begin_task(Some(name.into()), future, Location::caller())
+    }
+
+    #[track_caller]
+    fn begin_task<F>(
+        &'scope self,
+        name: Option<String>,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> Child<'scope, ValueOf<F, M>>
+    where
+        F: Future + 'static,
+        F::Output: Outcome<M>,
+    {
         match self.shared.family.admit() {
-            Some((_, number)) => {
-                own(&self.shared, number, future, Outcome::settle, false, Some(name.into()), place)
-            }
+            Some((_, number)) => own(&self.shared, number, future, Outcome::settle, false, name, place),
             None => Child::refused(&self.shared.family),
         }
     }
@@ -170,7 +177,7 @@ impl<F: Future, M: Mode, V> Future for Owned<F, M, V> {
             },
             Err(panicked) => {
                 let panic: family::Panic = panicked.into_payload();
-                shared.family.panicked(panic, || ());
+                shared.family.panicked(panic);
                 None
             }
         })
@@ -185,7 +192,7 @@ impl<F: Future, M: Mode, V> Drop for Owned<F, M, V> {
         match std::panic::catch_unwind(AssertUnwindSafe(dropping)) {
             Ok(()) => {}
             Err(forced) if forced.is::<ForcedUnwind>() => resume_unwind(forced),
-            Err(panic) => self.membership.shared.family.panicked(panic, || ()),
+            Err(panic) => self.membership.shared.family.panicked(panic),
         }
     }
 }

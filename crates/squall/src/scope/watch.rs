@@ -5,18 +5,21 @@ use super::family::Family;
 use super::token::Tie;
 use crate::signal::Signal;
 use crate::task::{Handle, drop_foreign, waker_of};
-use crate::time::{Instant, Sleep};
+use crate::time::{Instant, Sleep, sleep_until};
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+/// A moment, and where it was set.
+type Timer = Option<(Sleep, &'static Location<'static>)>;
+
 #[derive(Default)]
 pub(super) struct Watch {
-    /// A deadline, and where it was set.
-    pub(super) deadline: Option<(Sleep, &'static Location<'static>)>,
+    /// When the scope is cancelled.
+    pub(super) deadline: Timer,
     /// When those are dropped that have not stopped.
-    pub(super) grace: Option<(Sleep, &'static Location<'static>)>,
+    pub(super) grace: Timer,
     pub(super) tokens: Vec<Tie>,
     pub(super) signals: Option<Signals>,
 }
@@ -72,7 +75,7 @@ impl Family {
     fn poll_sleep(
         &self,
         cx: &mut Context<'_>,
-        which: fn(&mut Watch) -> &mut Option<(Sleep, &'static Location<'static>)>,
+        which: fn(&mut Watch) -> &mut Timer,
     ) -> Option<(Instant, &'static Location<'static>)> {
         // Taken out: a sleep that is polled for a foreign waker runs foreign code.
         let (mut sleep, at) = which(&mut self.watch.borrow_mut()).take()?;
@@ -112,7 +115,8 @@ impl Family {
             self.stop(grace, at);
         }
         if is_again {
-            self.watch.borrow_mut().grace = None;
+            let over = self.watch.borrow_mut().grace.take();
+            drop(over);
             // SAFETY: by the contract.
             unsafe { self.end_grace(at) };
         }
@@ -120,14 +124,24 @@ impl Family {
 
     /// Asks those in the scope to stop, and gives them so long. Of two grace periods the shorter counts.
     pub(super) fn stop(&self, grace: Duration, at: &'static Location<'static>) {
-        let end = Instant::now() + grace;
-        let is_sooner = self.watch.borrow().grace.as_ref().is_none_or(|(sleep, _)| end < sleep.deadline());
-        if is_sooner {
+        self.bring_forward(|watch| &mut watch.grace, Instant::now() + grace, at);
+        self.surroundings.stop();
+    }
+
+    /// Sets one of the timers, unless it is set to a moment as near.
+    pub(super) fn bring_forward(
+        &self,
+        which: fn(&mut Watch) -> &mut Timer,
+        moment: Instant,
+        at: &'static Location<'static>,
+    ) {
+        let is_nearer =
+            which(&mut self.watch.borrow_mut()).as_ref().is_none_or(|(sleep, _)| moment < sleep.deadline());
+        if is_nearer {
             let mut before = None;
-            self.watch(|watch| before = watch.grace.replace((crate::time::sleep_until(end), at)));
+            self.watch(|watch| before = which(watch).replace((sleep_until(moment), at)));
             drop(before);
         }
-        self.surroundings.stop();
     }
 
     /// # Safety

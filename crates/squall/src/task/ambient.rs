@@ -57,13 +57,9 @@ impl Surroundings {
         scopes.map(|scope| scope.deadline_ns.get()).min().unwrap_or(NEVER)
     }
 
-    /// Moves this scope's own deadline nearer. False if it is not nearer.
-    pub(crate) fn tighten(&self, deadline_ns: u64) -> bool {
-        let is_nearer = deadline_ns < self.deadline_ns.get();
-        if is_nearer {
-            self.deadline_ns.set(deadline_ns);
-        }
-        is_nearer
+    /// This scope's own deadline is at most that.
+    pub(crate) fn tighten(&self, deadline_ns: u64) {
+        self.deadline_ns.set(self.deadline_ns.get().min(deadline_ns));
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
