@@ -217,6 +217,30 @@ fn a_scope_that_is_dropped_while_its_thread_unwinds_reports_and_does_not_abort()
 }
 
 #[test]
+fn a_poll_that_panics_goes_before_the_destructor_that_panics_after_it() {
+    struct Both;
+    impl Future for Both {
+        type Output = ();
+
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            panic!("the poll's")
+        }
+    }
+    impl Drop for Both {
+        fn drop(&mut self) {
+            panic!("the destructor's")
+        }
+    }
+    let text = panic_in(async || {
+        scope(async |s| {
+            s.spawn(Both);
+        })
+        .await;
+    });
+    assert_eq!(text, "the poll's");
+}
+
+#[test]
 fn a_panicking_task_does_not_reach_the_scope_through_catch_unwind() {
     virtual_loop().run_until(async {
         let served = scope(async |s| {

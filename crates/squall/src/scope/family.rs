@@ -285,9 +285,13 @@ impl Family {
                 unsafe { self.forget(child) };
             }
             Err(panic) => {
+                // First this one, so that a destructor's is the second; but whatever goes on from here goes when all is in order.
+                let forced = self.keep(panic);
                 // SAFETY: as above.
                 unsafe { self.drop_child(child) };
-                self.panicked(panic);
+                if let Some(forced) = forced {
+                    resume_unwind(forced);
+                }
             }
         }
     }
@@ -342,14 +346,21 @@ impl Family {
     ///
     /// The unwinding of a cancelled fiber, on whose stack an executor of others polls this scope, is none: it goes on.
     pub(super) fn panicked(&self, panic: Panic) {
+        if let Some(forced) = self.keep(panic) {
+            resume_unwind(forced);
+        }
+    }
+
+    /// As `panicked`, and gives a forced unwind back.
+    fn keep(&self, panic: Panic) -> Option<Panic> {
         self.begin_cancelling();
         if panic.is::<ForcedUnwind>() {
-            resume_unwind(panic);
+            return Some(panic);
         }
         if self.state.get() == State::Closed {
             // A task that outlived the scope: shielded, or on the call stack when the scope was dropped.
             report_panic("a task panicked after its scope was dropped", panic);
-            return;
+            return None;
         }
         match self.panic.take() {
             None => self.panic.set(Some(panic)),
@@ -358,6 +369,7 @@ impl Family {
                 report_panic("another child of a scope panicked after the first", panic);
             }
         }
+        None
     }
 
     pub(super) fn take_panic(&self) -> Option<Panic> {
